@@ -1,0 +1,131 @@
+package tools
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// binary says where a program comes from.
+type binary struct {
+	// family is the folder below tools/ that pins it.
+	family string
+	// pkg is the import path of its main package.
+	pkg string
+	// module is the module whose version is stamped into it.
+	module string
+	// tags are the build tags it needs.
+	tags []string
+	// stamps are the variables that receive the version, as "path.name=value" with the placeholders of [expand].
+	stamps []string
+}
+
+const (
+	kubernetesModule  = "k8s.io/kubernetes"
+	defaultKubernetes = "1.36"
+)
+
+// KubernetesVersions lists the Kubernetes minors that have a family of their own, newest first; the first is the default.
+func KubernetesVersions() []string {
+	return []string{"1.36", "1.35", "1.34", "1.33", "1.32"}
+}
+
+// fluxVersions maps a Flux controller to its versions, the default first: those of Flux 2.9.4, then those of Flux 2.9.2.
+func fluxVersions() map[string][]string {
+	return map[string][]string{
+		"source-controller":       {"1.9.4", "1.9.3"},
+		"kustomize-controller":    {"1.9.4", "1.9.3"},
+		"helm-controller":         {"1.6.3", "1.6.2"},
+		"notification-controller": {"1.9.3", "1.9.2"},
+	}
+}
+
+// catalog returns every program that can be built, by name.
+func catalog() map[string]binary {
+	all := map[string]binary{
+		"kwok": {
+			family: "kwok", pkg: "sigs.k8s.io/kwok/cmd/kwok", module: "sigs.k8s.io/kwok",
+			stamps: []string{"sigs.k8s.io/kwok/pkg/consts.Version={version}"},
+		},
+		"coredns": {family: "coredns", pkg: "github.com/coredns/coredns", module: "github.com/coredns/coredns"},
+		"controller-gen": {
+			family: "controller-gen", pkg: "sigs.k8s.io/controller-tools/cmd/controller-gen", module: "sigs.k8s.io/controller-tools",
+			stamps: []string{"sigs.k8s.io/controller-tools/pkg/version.version={version}"},
+		},
+		"golangci-lint": {
+			family: "golangci-lint", pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", module: "github.com/golangci/golangci-lint/v2",
+			stamps: []string{"main.version={number}"},
+		},
+	}
+	for _, minor := range KubernetesVersions() {
+		maps.Copy(all, kubernetes(minor))
+	}
+	for controller, versions := range fluxVersions() {
+		for i, version := range versions {
+			name, family := controller, "flux-"+controller
+			if i > 0 {
+				name, family = controller+"@"+version, family+"-"+version
+			}
+			module := "github.com/fluxcd/" + controller
+			all[name] = binary{family: family, pkg: module, module: module}
+		}
+	}
+	return all
+}
+
+// kubernetes returns the programs of one Kubernetes minor.
+func kubernetes(minor string) map[string]binary {
+	all := map[string]binary{}
+	for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"} {
+		b := binary{
+			family: "kubernetes-" + minor, pkg: kubernetesModule + "/cmd/" + name, module: kubernetesModule,
+			stamps: kubernetesStamps(),
+		}
+		if name == "etcd" {
+			b.pkg, b.stamps = "go.etcd.io/etcd/server/v3", nil
+		}
+		all[Versioned(name, minor)] = b
+	}
+	return all
+}
+
+// kubernetesStamps fills both version packages: the binaries report one of them, their client libraries send the other as user agent.
+func kubernetesStamps() []string {
+	var stamps []string
+	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+		stamps = append(stamps,
+			pkg+".gitVersion={version}", pkg+".gitMajor={major}", pkg+".gitMinor={minor}",
+			pkg+".gitTreeState=clean", pkg+".gitCommit=module", pkg+".buildDate=1970-01-01T00:00:00Z")
+	}
+	return stamps
+}
+
+// expand replaces {version} (v1.36.3), {number} (1.36.3), {major} and {minor} in a stamp.
+func expand(stamp, version string) string {
+	number := strings.TrimPrefix(version, "v")
+	parts := strings.SplitN(number+"..", ".", 3)
+	return strings.NewReplacer("{version}", version, "{number}", number, "{major}", parts[0], "{minor}", parts[1]).Replace(stamp)
+}
+
+// Versioned returns the name of a Kubernetes binary of the given minor, for example "kubelet@1.35"; the default minor has no suffix.
+func Versioned(name, minor string) string {
+	if minor == "" || minor == defaultKubernetes {
+		return name
+	}
+	return name + "@" + minor
+}
+
+// Names lists every name that [Build] knows, sorted.
+func Names() []string {
+	return slices.Sorted(maps.Keys(catalog()))
+}
+
+// find returns the program called name.
+func find(name string) (binary, error) {
+	b, ok := catalog()[name]
+	if !ok {
+		return binary{}, fmt.Errorf("finding tool %q: no such tool; known are %s", name, strings.Join(Names(), ", "))
+	}
+	return b, nil
+}

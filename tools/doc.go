@@ -1,0 +1,9 @@
+// Package tools builds the pinned command line tools and cluster binaries of this project out of their Go modules and keeps the results in a cache.
+//
+// Every directory beside this file that holds a go.mod is a family: a small module whose only purpose is to pin one program
+// and what it is made of, so that two programs never have to agree on a version of a shared library. A binary is known by a
+// short name ("kube-apiserver"); a second version of it carries a suffix ("kube-apiserver@1.35").
+//
+// The source controller uses fluxcd/pkg/artifact v0.18.1 in place of v0.18.2 and the helm controller the released
+// helm.sh/helm/v4 in place of Flux's fork, because module proxies do not serve those two; everything else is the release's own code.
+package tools

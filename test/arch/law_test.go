@@ -233,6 +233,9 @@ func listFolders(t *testing.T, root string) []string {
 	t.Helper()
 	var names []string
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another process took it away meanwhile
+		}
 		if err != nil || !entry.IsDir() || path == root {
 			return err
 		}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"debug/buildinfo"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/flux-autopilot/flux-operator/distribution"
+)
+
+// crdSource generates the CRDs of releases, or takes them from its cache.
+type crdSource struct {
+	modules    string
+	cache      string
+	generators []string
+	messages   io.Writer
+}
+
+// crds returns the CRDs of every component of the release.
+func (s crdSource) crds(ctx context.Context, release distribution.Release) (distribution.CRDs, error) {
+	generator, err := findGenerator(s.generators, release.ControllerGen)
+	if err != nil {
+		return nil, err
+	}
+	module := filepath.Join(s.modules, "flux-apis-"+release.Version)
+	key, err := cacheKey(ctx, module, release)
+	if err != nil {
+		return nil, err
+	}
+	cached := filepath.Join(s.cache, key)
+	if crds, err := read(cached, release); err == nil {
+		s.say(release, "CRDs from the cache")
+		return crds, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := s.fill(ctx, release, generator, module, cached); err != nil {
+		return nil, err
+	}
+	return read(cached, release)
+}
+
+func (s crdSource) say(release distribution.Release, format string, args ...any) {
+	fmt.Fprintf(s.messages, "flux %s: %s\n", release.Version, fmt.Sprintf(format, args...))
+}
+
+// fill generates the CRDs next to the cache entry and moves them there at the end, so that an entry is whole or absent.
+func (s crdSource) fill(ctx context.Context, release distribution.Release, generator, module, cached string) error {
+	if err := os.MkdirAll(s.cache, 0o755); err != nil {
+		return err
+	}
+	staging, err := os.MkdirTemp(s.cache, ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(staging)
+
+	s.say(release, "fetching API modules")
+	if err := command(ctx, module, "go", "list", "-deps", "./..."); err != nil {
+		return err
+	}
+	for i, component := range release.Components {
+		s.say(release, "generating CRDs of %s (%d/%d)", component.Name, i+1, len(release.Components))
+		output, err := os.MkdirTemp(staging, ".crds-*")
+		if err != nil {
+			return err
+		}
+		err = command(ctx, module, generator, "crd", "paths="+component.APIModule()+"/...", "output:crd:dir="+output)
+		if err != nil {
+			return err
+		}
+		if err := concatenate(output, filepath.Join(staging, component.Name+".yaml")); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(output); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(staging, cached); err != nil && !isDir(cached) {
+		return err
+	}
+	return nil
+}
+
+// isDir is true when another run filled the same entry first.
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// concatenate joins the documents of a folder, in the order of their file names.
+func concatenate(folder, target string) error {
+	paths, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	if err != nil {
+		return err
+	}
+	var all bytes.Buffer
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		all.WriteString("---\n")
+		all.Write(content)
+	}
+	return os.WriteFile(target, all.Bytes(), 0o644)
+}
+
+func read(folder string, release distribution.Release) (distribution.CRDs, error) {
+	crds := distribution.CRDs{}
+	for _, component := range release.Components {
+		path := filepath.Join(folder, component.Name+".yaml")
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if crds[component.Name], err = distribution.ReadCRDs(content); err != nil {
+			return nil, fmt.Errorf("reading %q: %w", path, err)
+		}
+	}
+	return crds, nil
+}
+
+// cacheKey covers everything that the CRDs depend on.
+func cacheKey(ctx context.Context, module string, release distribution.Release) (string, error) {
+	goVersion, err := exec.CommandContext(ctx, "go", "env", "GOVERSION").Output()
+	if err != nil {
+		return "", fmt.Errorf("asking for the version of Go: %w", err)
+	}
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%s %s\n", bytes.TrimSpace(goVersion), release.ControllerGen)
+	for _, component := range release.Components {
+		fmt.Fprintln(hash, component.Name, component.APIModule())
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		content, err := os.ReadFile(filepath.Join(module, name))
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(hash, "%s %d\n", name, len(content))
+		hash.Write(content)
+	}
+	return hex.EncodeToString(hash.Sum(nil))[:32], nil
+}
+
+// findGenerator returns the absolute path of the binary that was built from the wanted version of controller-gen.
+func findGenerator(paths []string, version string) (string, error) {
+	var found []string
+	for _, path := range paths {
+		path, err := exec.LookPath(path)
+		if err != nil {
+			return "", fmt.Errorf("finding controller-gen: %w", err)
+		}
+		info, err := buildinfo.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("reading the version of %q: %w", path, err)
+		}
+		if info.Main.Path == "sigs.k8s.io/controller-tools" && info.Main.Version == version {
+			return filepath.Abs(path)
+		}
+		found = append(found, path+" ("+info.Main.Path+" "+info.Main.Version+")")
+	}
+	return "", fmt.Errorf("finding controller-gen %s: there is only %s", version, strings.Join(found, ", "))
+}
+
+// command runs a program in a folder; what it printed is part of the error.
+func command(ctx context.Context, folder, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = folder
+	// The checked-in go.mod decides, whatever the caller's settings are.
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("running %s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, bytes.TrimSpace(output))
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/pkg/apply"
+	"github.com/flux-autopilot/flux-operator/pkg/artifact"
+	"github.com/flux-autopilot/flux-operator/pkg/inventory"
+	"github.com/flux-autopilot/flux-operator/pkg/preflight"
+	"github.com/flux-autopilot/flux-operator/pkg/render"
+	"github.com/flux-autopilot/flux-operator/pkg/version"
+)
+
+// passSlack is what a pass may take beyond its health check before it counts as stuck: rendering, applying, pruning.
+const passSlack = 10 * time.Minute
+
+// FluxInstanceReconciler makes the cluster match the FluxInstance of its own namespace.
+// All exported fields are required unless they say otherwise, and must not change after SetupWithManager.
+type FluxInstanceReconciler struct {
+	// Client reads FluxInstances from the cache and writes their status and finalizer.
+	Client client.Client
+	// Applier changes everything else in the cluster.
+	Applier *apply.Applier
+	// Recorder tells users what happened.
+	Recorder record.EventRecorder
+	// OpenCatalog opens the built-in distribution.
+	OpenCatalog func() (*artifact.Catalog, error)
+	// Facts are what preflight needs to know of the cluster.
+	Facts preflight.Facts
+	// Watchdog hears of every pass.
+	Watchdog *Watchdog
+	// Jitter is the fraction by which intervals are lengthened at random, from 0 to 1. Optional.
+	Jitter float64
+
+	interrupts interrupts
+	owned      ownedObjects
+	last       *memory
+}
+
+// attempt is what one pass found and did, for the report at its end.
+type attempt struct {
+	started  time.Time
+	revision version.Revision
+	previous version.Revision
+	artifact string
+	images   []v1.ComponentImage
+	repair   bool
+	changes  []apply.Change
+}
+
+// Reconcile runs one pass over a FluxInstance.
+func (r *FluxInstanceReconciler) Reconcile(ctx context.Context, instance *v1.FluxInstance) (ctrl.Result, error) {
+	defer r.Watchdog.Enter(instance.Timeout() + passSlack)()
+	if instance.Namespace != r.Facts.OperatorNamespace {
+		return r.refuse(ctx, instance)
+	}
+	if !instance.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, instance)
+	}
+	if instance.IsDisabled() {
+		return r.pause(ctx, instance)
+	}
+	if r.unchanged(ctx, instance) {
+		return r.next(instance), nil
+	}
+	if controllerutil.AddFinalizer(instance, v1.Finalizer) {
+		if err := r.saveFinalizers(ctx, instance); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	status := newStatusWriter(r.Client, instance)
+	run, err := r.install(ctx, instance, status)
+	return r.conclude(ctx, instance, status, run, err)
+}
+
+// install is the pipeline: each stage takes the value of the one before it.
+func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxInstance, status *statusWriter) (*attempt, error) {
+	run := &attempt{started: time.Now()}
+	var err error
+	if run.previous, err = parseRevision(instance.Status.LastAppliedRevision); err != nil {
+		return run, err
+	}
+	catalog, err := r.OpenCatalog()
+	if err != nil {
+		return run, retry(v1.ReasonArtifactFailed, err)
+	}
+	set, err := r.desire(instance, catalog, run.previous)
+	if err != nil {
+		return run, err
+	}
+	run.artifact, run.revision, run.images = catalog.Digest, set.Revision, set.Images
+	owned, err := inventory.FromStatus(instance.Status.Inventory)
+	if err != nil {
+		return run, stall(v1.ReasonReconciliationFailed, fmt.Errorf("reading status.inventory: %w", err))
+	}
+	wanted := inventory.Of(set.Objects)
+	if err := r.own(ctx, instance, status, set, owned.Union(wanted)); err != nil {
+		return run, err
+	}
+	if err := r.apply(ctx, instance, run, set); err != nil {
+		return run, err
+	}
+	if err := r.owned.follow(ctx, wanted.Objects()); err != nil {
+		return run, retry(v1.ReasonReconciliationFailed, err)
+	}
+	if err := r.awaitReady(ctx, instance, set); err != nil {
+		return run, err
+	}
+	return run, r.prune(ctx, instance, run, wanted, owned.Minus(wanted))
+}
+
+// desire selects a release, renders it and checks that it may be applied.
+func (r *FluxInstanceReconciler) desire(instance *v1.FluxInstance, catalog *artifact.Catalog, current version.Revision) (*render.Set, error) {
+	release, err := version.Select(instance.Spec.Distribution.Version, catalog.Versions)
+	if err != nil {
+		return nil, stall(v1.ReasonBuildFailed, fmt.Errorf("spec.distribution.version: %w", err))
+	}
+	if err := version.CheckTransition(current.Version, release); err != nil {
+		return nil, stall(v1.ReasonBuildFailed, fmt.Errorf("spec.distribution.version: %w", err))
+	}
+	set, err := render.Render(catalog.FS, release, instance)
+	if err != nil {
+		return nil, stall(v1.ReasonBuildFailed, err)
+	}
+	return set, stall(v1.ReasonPreflightFailed, preflight.Check(instance, set, r.Facts))
+}
+
+// own writes down everything that will be owned before anything is applied, so that a pass which dies half-way orphans nothing.
+// A pass that only puts drift back leaves Ready as it is.
+func (r *FluxInstanceReconciler) own(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, set *render.Set, union inventory.Inventory) error {
+	revision := set.Revision.String()
+	if revision != instance.Status.LastAppliedRevision || !isReady(instance) {
+		progress(instance, v1.ReasonProgressing, "Reconciliation in progress")
+	}
+	if revision != instance.Status.LastAttemptedRevision {
+		r.announce(instance, set.Revision)
+	}
+	instance.Status.LastAttemptedRevision = revision
+	instance.Status.Inventory = union.ToStatus()
+	return retry(v1.ReasonReconciliationFailed, status.save(ctx, instance))
+}
+
+// apply applies what differs: all objects of a new state, else those that somebody changed since the last pass.
+func (r *FluxInstanceReconciler) apply(ctx context.Context, instance *v1.FluxInstance, run *attempt, set *render.Set) error {
+	if r.last == nil || r.last.uid != instance.UID {
+		r.last = &memory{uid: instance.UID, observed: map[apply.ID]apply.Observed{}}
+	}
+	objects := set.Objects
+	if run.repair = r.last.repairs(instance, set.Revision); run.repair {
+		objects = r.drifted(ctx, objects)
+	}
+	r.last.settled = false
+	changes, err := r.Applier.Apply(ctx, objects, r.last.observed)
+	r.last.remember(changes)
+	run.changes = changes
+	return retry(v1.ReasonReconciliationFailed, err)
+}
+
+// awaitReady waits until what was applied is ready, unless the spec says not to.
+func (r *FluxInstanceReconciler) awaitReady(ctx context.Context, instance *v1.FluxInstance, set *render.Set) error {
+	if !instance.Wait() {
+		return nil
+	}
+	key := client.ObjectKeyFromObject(instance)
+	waiting, end := r.interrupts.begin(ctx, key)
+	defer end()
+	// A change that arrived before begin fired at nobody; the cache has it already.
+	current := &v1.FluxInstance{}
+	if err := r.Client.Get(ctx, key, current); err == nil && current.Generation != instance.Generation {
+		return retry(v1.ReasonHealthCheckCanceled, errSuperseded)
+	}
+	waiting, cancel := context.WithTimeout(waiting, instance.Timeout())
+	defer cancel()
+	err := r.Applier.Wait(waiting, set.Objects)
+	if errors.Is(context.Cause(waiting), errSuperseded) {
+		return retry(v1.ReasonHealthCheckCanceled, errSuperseded)
+	}
+	return retry(v1.ReasonHealthCheckFailed, err)
+}
+
+// prune deletes what is no longer wanted and ends with the exact inventory: what could not be deleted stays in it.
+func (r *FluxInstanceReconciler) prune(ctx context.Context, instance *v1.FluxInstance, run *attempt, wanted, stale inventory.Inventory) error {
+	deleted, survivors, err := r.Applier.Prune(ctx, stale.Objects())
+	run.changes = append(run.changes, deleted...)
+	r.last.forget(deleted)
+	instance.Status.Inventory = wanted.Union(inventory.Of(survivors)).ToStatus()
+	return retry(v1.ReasonPruneFailed, err)
+}
+
+// next is the result of a pass that has nothing to do until the interval is over.
+func (r *FluxInstanceReconciler) next(instance *v1.FluxInstance) ctrl.Result {
+	return ctrl.Result{RequeueAfter: wait.Jitter(instance.Interval(), r.Jitter)}
+}
+
+// saveFinalizers writes the finalizers alone, with the optimistic lock that keeps others' finalizers.
+func (r *FluxInstanceReconciler) saveFinalizers(ctx context.Context, instance *v1.FluxInstance) error {
+	base := &v1.FluxInstance{}
+	base.SetName(instance.Name)
+	base.SetNamespace(instance.Namespace)
+	base.SetResourceVersion(instance.ResourceVersion)
+	target := base.DeepCopy()
+	target.SetFinalizers(instance.Finalizers)
+	patch := client.MergeFromWithOptimisticLock{}
+	if len(instance.Finalizers) == 0 {
+		base.SetFinalizers([]string{v1.Finalizer})
+	}
+	if err := r.Client.Patch(ctx, target, client.MergeFromWithOptions(base, patch), client.FieldOwner(v1.FieldManager)); err != nil {
+		return fmt.Errorf("saving the finalizers of FluxInstance %q: %w", client.ObjectKeyFromObject(instance), err)
+	}
+	instance.ResourceVersion = target.ResourceVersion
+	return nil
+}
+
+// refuse marks an instance outside the operator's namespace, which would otherwise be ignored without a word.
+func (r *FluxInstanceReconciler) refuse(ctx context.Context, instance *v1.FluxInstance) (ctrl.Result, error) {
+	if !instance.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	status := newStatusWriter(r.Client, instance)
+	fail(instance, asFailure(stall(v1.ReasonNotWatched, fmt.Errorf(
+		"this operator acts in namespace %q only: move the FluxInstance there", r.Facts.OperatorNamespace))))
+	return ctrl.Result{}, status.save(ctx, instance)
+}
+
+// pause leaves everything as it is. Only an instance that never ran gets a condition; of the others an event tells once.
+func (r *FluxInstanceReconciler) pause(ctx context.Context, instance *v1.FluxInstance) (ctrl.Result, error) {
+	status := newStatusWriter(r.Client, instance)
+	if len(instance.Status.Conditions) == 0 {
+		succeed(instance, v1.ReasonReconciliationDisabled, "Initialized with reconciliation suspended")
+	}
+	r.last = nil
+	r.event(instance, corev1.EventTypeWarning, v1.ReasonReconciliationDisabled,
+		"Reconciliation is disabled by the annotation "+v1.ReconcileAnnotation)
+	return ctrl.Result{}, status.save(ctx, instance)
+}
+
+func parseRevision(text string) (version.Revision, error) {
+	if text == "" {
+		return version.Revision{}, nil
+	}
+	revision, err := version.ParseRevision(text)
+	return revision, stall(v1.ReasonReconciliationFailed, err)
+}
+
+var _ reconcile.ObjectReconciler[*v1.FluxInstance] = (*FluxInstanceReconciler)(nil)

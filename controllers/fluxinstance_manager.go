@@ -1,0 +1,76 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+)
+
+// Backoff bounds the delay between two passes that fail.
+type Backoff struct {
+	// Min is the delay after the first failure; it doubles with each further one.
+	Min time.Duration
+	// Max is the longest delay.
+	Max time.Duration
+}
+
+// SetupWithManager registers the controller, its watch of FluxInstances in all namespaces, and the metadata cache of owned objects.
+func (r *FluxInstanceReconciler) SetupWithManager(mgr ctrl.Manager, backoff Backoff) error {
+	ownedCache, err := newOwnedCache(mgr, r.Facts.OperatorNamespace)
+	if err != nil {
+		return fmt.Errorf("making the cache of owned objects: %w", err)
+	}
+	if err := mgr.Add(ownedCache); err != nil {
+		return fmt.Errorf("adding the cache of owned objects: %w", err)
+	}
+	c, err := ctrl.NewControllerManagedBy(mgr).
+		Named("fluxinstance").
+		Watches(&v1.FluxInstance{}, r.interrupts.handler(), builder.WithPredicates(
+			predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: 1, // there is one instance to act upon
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](backoff.Min, backoff.Max),
+		}).
+		Build(reconcile.AsReconciler(mgr.GetClient(), r))
+	if err != nil {
+		return fmt.Errorf("building the FluxInstance controller: %w", err)
+	}
+	instance := reconcile.Request{NamespacedName: client.ObjectKey{Namespace: r.Facts.OperatorNamespace, Name: v1.DefaultInstanceName}}
+	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{instance}
+	})
+	r.owned = ownedObjects{cache: ownedCache, start: func(kind *metav1.PartialObjectMetadata) error {
+		return c.Watch(source.Kind[client.Object](ownedCache, kind, enqueue, driftOnly()))
+	}}
+	return nil
+}
+
+// newOwnedCache makes a cache that sees only objects with the owner labels of the one instance, and of those the metadata.
+func newOwnedCache(mgr ctrl.Manager, namespace string) (cache.Cache, error) {
+	return cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient: mgr.GetHTTPClient(),
+		Scheme:     mgr.GetScheme(),
+		Mapper:     mgr.GetRESTMapper(),
+		DefaultLabelSelector: labels.SelectorFromSet(labels.Set{
+			v1.OwnerNameLabel:      v1.DefaultInstanceName,
+			v1.OwnerNamespaceLabel: namespace,
+		}),
+		DefaultNamespaces: map[string]cache.Config{namespace: {}},
+		DefaultTransform:  cache.TransformStripManagedFields(),
+	})
+}

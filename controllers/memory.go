@@ -1,0 +1,87 @@
+package controllers
+
+import (
+	"context"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/pkg/apply"
+	"github.com/flux-autopilot/flux-operator/pkg/inventory"
+	"github.com/flux-autopilot/flux-operator/pkg/version"
+)
+
+// memory is what the last pass left behind: enough to see without a request that nothing has to be done, and nothing more.
+// It is lost with the process; the first pass after a start therefore applies everything once.
+type memory struct {
+	uid        types.UID
+	generation int64
+	revision   version.Revision
+	settled    bool
+	observed   map[apply.ID]apply.Observed
+}
+
+// remember notes how the applied objects looked right after they were applied.
+func (m *memory) remember(changes []apply.Change) {
+	for _, change := range changes {
+		m.observed[apply.IDOf(change.Object)] = change.Observed
+	}
+}
+
+// forget drops deleted objects.
+func (m *memory) forget(deleted []apply.Change) {
+	for _, change := range deleted {
+		delete(m.observed, apply.IDOf(change.Object))
+	}
+}
+
+// settle notes that a pass succeeded in full.
+func (m *memory) settle(instance *v1.FluxInstance, revision version.Revision) {
+	m.generation = instance.Generation
+	m.revision = revision
+	m.settled = true
+}
+
+// repairs tells whether a pass only has to put drift back: nothing was asked for since the last pass, which succeeded in full.
+func (m *memory) repairs(instance *v1.FluxInstance, revision version.Revision) bool {
+	return m.settled && m.revision == revision && m.generation == instance.Generation && !requested(instance)
+}
+
+// unchanged tells whether a pass would do nothing: the spec, the requests and the live objects are those of the last successful pass.
+func (r *FluxInstanceReconciler) unchanged(ctx context.Context, instance *v1.FluxInstance) bool {
+	m := r.last
+	if m == nil || m.uid != instance.UID || !m.settled || m.generation != instance.Generation || requested(instance) {
+		return false
+	}
+	owned, err := inventory.FromStatus(instance.Status.Inventory)
+	return err == nil && owned.Len() == len(m.observed) && len(r.drifted(ctx, owned.Objects())) == 0
+}
+
+// drifted returns the objects that do not look as they did when they were last applied.
+func (r *FluxInstanceReconciler) drifted(ctx context.Context, objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+	var drifted []*unstructured.Unstructured
+	for _, obj := range objects {
+		observed, known := r.last.observed[apply.IDOf(obj)]
+		if known {
+			live, err := r.owned.live(ctx, obj)
+			known = err == nil && observed.Matches(live)
+		}
+		if !known {
+			drifted = append(drifted, obj)
+		}
+	}
+	return drifted
+}
+
+// requested tells whether somebody asked for a pass that has not been made yet.
+func requested(instance *v1.FluxInstance) bool {
+	at, ok := meta.ReconcileAnnotationValue(instance.Annotations)
+	return ok && at != instance.Status.LastHandledReconcileAt
+}
+
+func isReady(instance *v1.FluxInstance) bool {
+	return apimeta.IsStatusConditionTrue(instance.Status.Conditions, meta.ReadyCondition)
+}

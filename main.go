@@ -1,0 +1,49 @@
+// Command flux-operator installs, configures, upgrades, repairs and removes Flux from one FluxInstance.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// VERSION of the operator, set by the linker.
+var VERSION = "0.0.0-dev"
+
+func main() {
+	config, err := configure(os.Args[1:], os.LookupEnv)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	if config == nil { // help or version was asked for and printed
+		return
+	}
+	if err := run(ctrl.SetupSignalHandler(), config); err != nil {
+		ctrl.Log.Error(err, "the operator failed")
+		os.Exit(1)
+	}
+}
+
+// run builds the manager and its controllers and blocks until ctx ends or something fails.
+func run(ctx context.Context, config *config) error {
+	logger, err := config.logger(os.Stderr)
+	if err != nil {
+		return err
+	}
+	ctrl.SetLogger(logger)
+	mgr, err := newManager(config)
+	if err != nil {
+		return err
+	}
+	if err := addControllers(mgr, config); err != nil {
+		return err
+	}
+	logger.Info("starting", "version", VERSION, "namespace", config.namespace)
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running the manager: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/controllers"
+	"github.com/flux-autopilot/flux-operator/pkg/apply"
+	"github.com/flux-autopilot/flux-operator/pkg/artifact"
+	"github.com/flux-autopilot/flux-operator/pkg/preflight"
+)
+
+// leaderElectionID names the Lease that replicas compete for.
+const leaderElectionID = "flux-operator"
+
+// newManager builds the manager with its cache of FluxInstances, its metrics server and leader election.
+func newManager(c *config) (ctrl.Manager, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	restConfig, err := newRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme:                        scheme,
+		Metrics:                       c.metrics(),
+		HealthProbeBindAddress:        c.healthAddr,
+		PprofBindAddress:              c.pprofAddr,
+		LeaderElection:                c.leaderElection,
+		LeaderElectionID:              leaderElectionID,
+		LeaderElectionNamespace:       c.namespace,
+		LeaderElectionReleaseOnCancel: c.leaderReleaseOnEnd,
+		LeaseDuration:                 &c.leaderLeaseDuration,
+		RenewDeadline:                 &c.leaderRenewDeadline,
+		RetryPeriod:                   &c.leaderRetryPeriod,
+		GracefulShutdownTimeout:       &c.gracefulShutdownTime,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	err := errors.Join(v1.AddToScheme(scheme), corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme))
+	if err != nil {
+		return nil, fmt.Errorf("building the scheme: %w", err)
+	}
+	return scheme, nil
+}
+
+// newRESTConfig leaves flow control to the API server's priority and fairness: the operator sends few requests, but those at once.
+func newRESTConfig() (*rest.Config, error) {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster: %w", err)
+	}
+	config.QPS = -1
+	config.UserAgent = "flux-operator/" + VERSION
+	return config, nil
+}
+
+// metrics are served over HTTPS to those who may read them, unless plain HTTP was asked for.
+func (c *config) metrics() metricsserver.Options {
+	options := metricsserver.Options{BindAddress: c.metricsAddr}
+	if !c.metricsInsecure {
+		options.SecureServing = true
+		options.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	return options
+}
+
+// addControllers constructs the rooms and hands them to the controllers, and adds the probes.
+func addControllers(mgr ctrl.Manager, c *config) error {
+	writer, err := client.NewWithWatch(mgr.GetConfig(), client.Options{
+		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
+	})
+	if err != nil {
+		return fmt.Errorf("making the client: %w", err)
+	}
+	kubernetes, err := serverVersion(mgr)
+	if err != nil {
+		return err
+	}
+	watchdog := &controllers.Watchdog{}
+	instances := &controllers.FluxInstanceReconciler{
+		Client: mgr.GetClient(),
+		Applier: apply.New(writer, apply.Options{
+			FieldManager: v1.FieldManager, OverrideManagers: c.overrideManagers, Concurrency: c.concurrent,
+		}),
+		Recorder:    mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // the newer recorder cannot annotate events with the revision, which the API promises
+		OpenCatalog: func() (*artifact.Catalog, error) { return artifact.Builtin(c.storagePath) },
+		Facts:       preflight.Facts{KubernetesVersion: kubernetes, OperatorNamespace: c.namespace},
+		Watchdog:    watchdog,
+		Jitter:      float64(c.jitterPercentage) / 100,
+	}
+	if err := instances.SetupWithManager(mgr, controllers.Backoff{Min: c.minRetryDelay, Max: c.maxRetryDelay}); err != nil {
+		return err
+	}
+	return addProbes(mgr, watchdog)
+}
+
+// serverVersion asks the API server once; a cluster that is upgraded restarts or reconnects the operator anyway.
+func serverVersion(mgr ctrl.Manager) (string, error) {
+	c, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return "", fmt.Errorf("making the discovery client: %w", err)
+	}
+	info, err := c.ServerVersion()
+	if err != nil {
+		return "", fmt.Errorf("asking for the version of the API server: %w", err)
+	}
+	return info.GitVersion, nil
+}
+
+// addProbes makes /healthz fail when a reconcile loop is stuck, and /readyz succeed only once the caches are filled.
+func addProbes(mgr ctrl.Manager, watchdog *controllers.Watchdog) error {
+	var synced atomic.Bool
+	ready := func(*http.Request) error {
+		if synced.Load() {
+			return nil
+		}
+		return errors.New("caches are not filled yet")
+	}
+	return errors.Join(
+		mgr.Add(everyReplica(func(ctx context.Context) error {
+			synced.Store(mgr.GetCache().WaitForCacheSync(ctx))
+			return nil
+		})),
+		mgr.AddHealthzCheck("reconcile", watchdog.Check),
+		mgr.AddReadyzCheck("caches", ready),
+	)
+}
+
+// everyReplica runs also where another replica leads.
+type everyReplica manager.RunnableFunc
+
+// Start runs the function.
+func (f everyReplica) Start(ctx context.Context) error { return f(ctx) }
+
+// NeedLeaderElection says no.
+func (everyReplica) NeedLeaderElection() bool { return false }
+
+var _ manager.LeaderElectionRunnable = everyReplica(nil)

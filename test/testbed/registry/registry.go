@@ -52,7 +52,7 @@ func Serve(ctx context.Context, opts Options) (*Server, error) {
 	}
 	credentials := httpd.Credentials{User: opts.User, Password: opts.Password}
 	requests := &requestLog{counts: Counts{}}
-	server, err := httpd.Start(ctx, requests.count(credentials.Protect("testbed registry", handler)), httpd.Options{
+	server, err := httpd.Start(ctx, requests.count(credentials.Protect("testbed registry", whole(handler))), httpd.Options{
 		Addr: opts.Addr, TLS: opts.TLS, Logger: opts.Logger,
 	})
 	if err != nil {
@@ -81,6 +81,16 @@ func newHandler(ctx context.Context, opts Options) (http.Handler, error) {
 	}
 	handler := ggcr.New(append(options, ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(blobs)))...)
 	return newManifestStore(ctx, manifests, handler)
+}
+
+// whole answers every read with the whole blob, as HTTP allows: the registry refuses open ranges ("bytes=5-"), with which
+// container runtimes go on after a broken download.
+func whole(inner http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.Clone(r.Context())
+		r.Header.Del("Range")
+		inner.ServeHTTP(w, r)
+	})
 }
 
 // removeLeftovers deletes what a killed registry had half written.

@@ -231,3 +231,35 @@ func TestDamagedManifestIsNamed(t *testing.T) {
 		t.Error("a registry started on a damaged folder")
 	}
 }
+
+func TestBrokenDownloadGoesOn(t *testing.T) {
+	s := serve(t, registry.Options{Dir: t.TempDir()})
+	ref, img := reference(t, s, "app:v1"), randomImage(t)
+	if err := remote.Write(ref, img); err != nil {
+		t.Fatal(err)
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := layers[0].Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + s.Addr + "/v2/app/blobs/" + digestOf(t, layers[0])
+	for _, ranges := range []string{"bytes=5-", "bytes=0-999999", ""} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Range", ranges)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || resp.ContentLength != size {
+			t.Errorf("range %q: status %d, %d of %d bytes", ranges, resp.StatusCode, resp.ContentLength, size)
+		}
+	}
+}

@@ -66,7 +66,7 @@ func doors() map[string]door {
 	io := door{[]string{areaAPIs}, "an IO room imports apis alone: there are no doors between IO rooms, and none to the pure ones"}
 	rooms := slices.Concat(pureRooms(), ioRooms())
 	law := map[string]door{
-		areaMain:         {append([]string{areaAPIs, areaControllers}, ioRooms()...), "main constructs controllers and IO rooms, it decides nothing"},
+		areaMain:         {append([]string{areaAPIs, areaControllers, roomPreflight}, ioRooms()...), "main constructs controllers, IO rooms and the facts for preflight, it decides nothing"},
 		areaAPIs:         {nil, "apis imports nothing of ours"},
 		areaControllers:  {append([]string{areaAPIs}, rooms...), "controllers composes the rooms and nothing else"},
 		areaCommand:      {append([]string{areaAPIs, roomArtifact}, pureRooms()...), "a command uses apis, the pure rooms and artifact"},
@@ -149,7 +149,7 @@ func checkPlace(p Package, own string, law map[string]door) []string {
 		broken = append(broken, fmt.Sprintf("%s: unknown room %s; a new one needs an ADR (known: %s)",
 			name, own, strings.Join(slices.Sorted(maps.Keys(law)), ", ")))
 	}
-	for _, element := range strings.Split(name, "/") {
+	for element := range strings.SplitSeq(name, "/") {
 		if slices.Contains(drawers(), element) {
 			broken = append(broken, fmt.Sprintf("%s: %q says nothing about its content; name a package after what it does", name, element))
 		}

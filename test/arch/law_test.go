@@ -84,7 +84,7 @@ func TestEveryRuleBites(t *testing.T) {
 		"MainDecides": {
 			reason: "main only constructs",
 			broken: imports("", "pkg/render"),
-			want:   "main imports pkg/render: main constructs controllers and IO rooms, it decides nothing",
+			want:   "main imports pkg/render: main constructs controllers, IO rooms and the facts for preflight, it decides nothing",
 		},
 		"CommandConstructsControllers": {
 			reason: "only main constructs",

@@ -41,7 +41,7 @@ type Release struct {
 type Component struct {
 	// Name is the name of the controller, of its Deployment and of its image repository.
 	Name string `json:"name"`
-	// Version is the version of the controller and its image tag, with the leading v.
+	// Version is the version of the controller, with the leading v, and its image tag unless an ImageSet has another.
 	Version string `json:"version"`
 	// APIVersion is the version of the Go module that holds the controller's API, Version when the file is silent.
 	APIVersion string `json:"apiVersion,omitempty"`
@@ -51,6 +51,8 @@ type Component struct {
 type ImageSet struct {
 	// Digests maps components to the digests of their images, in the form sha256:<64 hex digits>.
 	Digests map[string]string `json:"digests,omitempty"`
+	// Tags maps the components whose image was published under another tag than their version to that tag.
+	Tags map[string]string `json:"tags,omitempty"`
 	// Unpinned says why components are missing from Digests; it is empty when none is.
 	Unpinned string `json:"unpinned,omitempty"`
 }

@@ -2,6 +2,7 @@ package distribution
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -82,12 +83,13 @@ type imageList struct {
 }
 
 func (r Release) imageList(variant Variant) imageList {
+	images := r.Images[variant]
 	var list imageList
 	for _, component := range r.Components {
 		list.Images = append(list.Images, image{
 			Name:   variant.Registry() + "/" + component.Name,
-			NewTag: component.Version,
-			Digest: r.Images[variant].Digests[component.Name],
+			NewTag: cmp.Or(images.Tags[component.Name], component.Version),
+			Digest: images.Digests[component.Name],
 		})
 	}
 	return list

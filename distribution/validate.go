@@ -82,6 +82,12 @@ func (r Release) validateImageSet(images ImageSet) error {
 		}
 		pinned++
 	}
+	for _, name := range slices.Sorted(maps.Keys(images.Tags)) {
+		if _, ok := r.Component(name); !ok {
+			errs = append(errs, fmt.Errorf("tagged %q is not a component of the release", name))
+		}
+		errs = append(errs, vVersion(name+" tag", images.Tags[name]))
+	}
 	switch missing := len(r.Components) - pinned; {
 	case missing > 0 && images.Unpinned == "":
 		errs = append(errs, fmt.Errorf("%d components have neither a digest nor a reason in unpinned", missing))

@@ -2,6 +2,7 @@ package distribution
 
 import (
 	"maps"
+	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -34,7 +35,7 @@ func (r Release) deployment(component Component, w workload) *appsv1.Deployment 
 					Labels: r.podLabels(component),
 					Annotations: map[string]string{
 						"prometheus.io/scrape": "true",
-						"prometheus.io/port":   "8080",
+						"prometheus.io/port":   strconv.Itoa(numberMetrics),
 					},
 				},
 				Spec: r.podSpec(component, w),

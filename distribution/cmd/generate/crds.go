@@ -6,10 +6,8 @@ import (
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,11 +36,9 @@ func (s crdSource) crds(ctx context.Context, release distribution.Release) (dist
 		return nil, err
 	}
 	cached := filepath.Join(s.cache, key)
-	if crds, err := read(cached, release); err == nil {
+	if isDir(cached) {
 		s.say(release, "CRDs from the cache")
-		return crds, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return read(cached, release)
 	}
 	if err := s.fill(ctx, release, generator, module, cached); err != nil {
 		return nil, err
@@ -86,13 +82,13 @@ func (s crdSource) fill(ctx context.Context, release distribution.Release, gener
 			return err
 		}
 	}
+	// Another run may have been faster with the same entry.
 	if err := os.Rename(staging, cached); err != nil && !isDir(cached) {
 		return err
 	}
 	return nil
 }
 
-// isDir is true when another run filled the same entry first.
 func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()

@@ -76,8 +76,9 @@ distribution: ## Generate what this project ships as Flux into dist/distribution
 image: distribution ## Build the operator's container image as an OCI layout in dist/image, without a container engine
 	$(call say,Building the image $(IMAGE))
 	@go build -ldflags '$(LDFLAGS)' -o $(DIST)/flux-operator .
+	@mkdir -p $(DIST)/licenses && cp LICENSE $(DIST)/licenses/
 	@go run ./test/testbed/image/cmd/mkimage --binary $(DIST)/flux-operator --entrypoint /flux-operator \
-	  --add $(DISTRIBUTION):/data --add LICENSE:/licenses/LICENSE \
+	  --add $(DISTRIBUTION):/data --add $(DIST)/licenses:/licenses \
 	  --label org.opencontainers.image.version=v$(VERSION) --label org.opencontainers.image.licenses=Apache-2.0 \
 	  --ref $(IMAGE) --out $(DIST)/image
 

@@ -1,0 +1,133 @@
+package controllers_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/controllers"
+	"github.com/flux-autopilot/flux-operator/pkg/apply"
+	"github.com/flux-autopilot/flux-operator/pkg/artifact"
+	"github.com/flux-autopilot/flux-operator/pkg/preflight"
+)
+
+const namespace = v1.DefaultNamespace
+
+var (
+	testEnv      *envtest.Environment
+	k8s          client.Client // sees what is, past every cache
+	scheme       *runtime.Scheme
+	distribution string // where the operator under test finds its releases; a test may point it elsewhere
+	requests     requestCounter
+)
+
+func TestControllers(t *testing.T) {
+	RegisterFailHandler(Fail)
+	RunSpecs(t, "Controllers")
+}
+
+var _ = BeforeSuite(func() {
+	ctrl.SetLogger(zap.New(zap.WriteTo(GinkgoWriter), zap.UseDevMode(true)))
+	Expect(os.Getenv("KUBEBUILDER_ASSETS")).NotTo(BeEmpty(), "KUBEBUILDER_ASSETS names the folder with etcd and kube-apiserver: run this suite with make test-unit")
+	distribution = os.Getenv("DISTRIBUTION_DIR")
+	Expect(distribution).NotTo(BeEmpty(), "DISTRIBUTION_DIR names the generated distribution: run this suite with make test-unit")
+
+	scheme = runtime.NewScheme()
+	Expect(clientscheme.AddToScheme(scheme)).To(Succeed())
+	Expect(apiextensionsv1.AddToScheme(scheme)).To(Succeed())
+	Expect(v1.AddToScheme(scheme)).To(Succeed())
+	testEnv = &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	config, err := testEnv.Start()
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(testEnv.Stop()).To(Succeed()) })
+	k8s, err = client.New(config, client.Options{Scheme: scheme})
+	Expect(err).NotTo(HaveOccurred())
+	Expect(k8s.Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1Name(namespace)})).To(Succeed())
+})
+
+// startOperator runs the controller as the process does, counting its requests, until the returned function is called.
+func startOperator() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	config := rest.CopyConfig(testEnv.Config)
+	config.QPS = -1
+	config.Wrap(requests.count)
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+		Controller: skipNameValidation(),
+	})
+	Expect(err).NotTo(HaveOccurred())
+	writer, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: scheme, Mapper: mgr.GetRESTMapper()})
+	Expect(err).NotTo(HaveOccurred())
+	reconciler := &controllers.FluxInstanceReconciler{
+		Client:      mgr.GetClient(),
+		Applier:     apply.New(writer, apply.Options{FieldManager: v1.FieldManager}),
+		Recorder:    mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // as in the process itself
+		OpenCatalog: func() (*artifact.Catalog, error) { return artifact.Builtin(distribution) },
+		Facts:       preflight.Facts{KubernetesVersion: "v1.36.3", OperatorNamespace: namespace},
+		Watchdog:    &controllers.Watchdog{},
+	}
+	Expect(reconciler.SetupWithManager(mgr, controllers.Backoff{Min: 50 * time.Millisecond, Max: 500 * time.Millisecond})).To(Succeed())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	return func() {
+		cancel()
+		Eventually(done, 30*time.Second).Should(Receive(Not(HaveOccurred())))
+	}
+}
+
+// requestCounter counts what is sent to the API server.
+type requestCounter struct{ sent atomic.Int64 }
+
+func (c *requestCounter) count(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		c.sent.Add(1)
+		return next.RoundTrip(req)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// becomeAvailable plays the part of the nodes, which this API server has not: every Deployment of Flux reports its pods as available.
+func becomeAvailable(ctx context.Context) {
+	list := &appsv1.DeploymentList{}
+	Expect(k8s.List(ctx, list, client.InNamespace(namespace))).To(Succeed())
+	for i := range list.Items {
+		deployment := &list.Items[i]
+		if !deployment.DeletionTimestamp.IsZero() || deployment.Status.ObservedGeneration == deployment.Generation {
+			continue
+		}
+		base := deployment.DeepCopy()
+		deployment.Status = appsv1.DeploymentStatus{
+			ObservedGeneration: deployment.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
+			Conditions: []appsv1.DeploymentCondition{
+				{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable"},
+				{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"},
+			},
+		}
+		Expect(client.IgnoreNotFound(k8s.Status().Patch(ctx, deployment, client.MergeFrom(base)))).To(Succeed())
+	}
+}

@@ -3,6 +3,9 @@ package testbed
 import (
 	"context"
 	_ "embed"
+	"fmt"
+	"net"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -11,6 +14,9 @@ import (
 
 //go:embed manifests/coredns.yaml
 var corednsManifest string
+
+// apiServerName is a name that every cluster's DNS knows.
+const apiServerName = "kubernetes.default.svc.cluster.local"
 
 // dnsLimit bounds the time from applying CoreDNS to its first answer; most of it is the pull of its image.
 const dnsLimit = 2 * time.Minute
@@ -33,6 +39,33 @@ func (c *Cluster) install(ctx context.Context) error {
 	if _, err := c.Kubectl(ctx, manifest, "apply", "--server-side", "-f", "-"); err != nil {
 		return err
 	}
-	_, err := c.Kubectl(ctx, "", "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout="+dnsLimit.String())
-	return err
+	if _, err := c.Kubectl(ctx, "", "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout="+dnsLimit.String()); err != nil {
+		return err
+	}
+	// kube-proxy learns of the first endpoint a moment later than the Deployment.
+	cmd := exec.CommandContext(ctx, c.config.Program, "resolve", apiServerName)
+	if err := c.Start(cmd); err != nil {
+		return err
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("waiting for DNS to know %q: %w", apiServerName, err)
+	}
+	return nil
+}
+
+// Resolve waits until the name resolves or ctx ends. Only the testbed program calls it, inside the cluster's namespaces.
+func Resolve(ctx context.Context, name string) error {
+	ticker := time.NewTicker(downPoll)
+	defer ticker.Stop()
+	for {
+		_, err := net.DefaultResolver.LookupHost(ctx, name)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("resolving %q: %w: %w", name, ctx.Err(), err)
+		case <-ticker.C:
+		}
+	}
 }

@@ -74,15 +74,6 @@ func (o Options) complete() (Options, error) {
 	return o, nil
 }
 
-// binaries lists the tools that a cluster of these options needs, by component name.
-func (o Options) binaries(components ...string) map[string]string {
-	names := make(map[string]string, len(components))
-	for _, component := range components {
-		names[component] = tools.Versioned(component, o.Kubernetes)
-	}
-	return names
-}
-
 // stateDir returns the folder of the named cluster, which may not exist.
 func stateDir(name string) (string, error) {
 	if name == "" {

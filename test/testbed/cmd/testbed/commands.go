@@ -24,7 +24,7 @@ func newCommand() *cobra.Command {
 	name := root.PersistentFlags().String("name", testbed.DefaultName, "which cluster")
 	root.AddCommand(
 		upCommand(name), downCommand(name), statusCommand(name), execCommand(name), kubectlCommand(name), logsCommand(name),
-		pushCommand(name), depsCommand(), initCommand(), superviseCommand(), serveCommand(),
+		pushCommand(name), depsCommand(), initCommand(), superviseCommand(), serveCommand(), resolveCommand(),
 	)
 	return root
 }

@@ -30,6 +30,13 @@ func serveCommand() *cobra.Command {
 	return internal("serve", func(cmd *cobra.Command, dir string) error { return testbed.Serve(cmd.Context(), dir) })
 }
 
+func resolveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "resolve NAME", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return testbed.Resolve(cmd.Context(), args[0]) },
+	}
+}
+
 func internal(use string, run func(cmd *cobra.Command, dir string) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Hidden: true, Args: cobra.NoArgs}
 	dir := cmd.Flags().String("dir", "", "folder of the cluster")

@@ -1,0 +1,153 @@
+package apply
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// foreignManager is a field manager whose fields become ours, so that those which are not in our object go away.
+type foreignManager struct {
+	name string
+	// prefix makes every manager match whose name begins with name.
+	prefix     bool
+	operations []metav1.ManagedFieldsOperationType
+}
+
+// foreignManagers returns the managers to take over from: the ways in which people and tools install and edit Flux, and those named by the
+// user. Our own updates are taken over too, as only applied fields can be dropped again.
+func foreignManagers(own string, overrides []string) []foreignManager {
+	const apply, update = metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate
+	managers := []foreignManager{
+		{name: own, operations: []metav1.ManagedFieldsOperationType{update}},
+		{name: "kustomize-controller", operations: []metav1.ManagedFieldsOperationType{apply}},
+		{name: "helm", operations: []metav1.ManagedFieldsOperationType{update}},
+		{name: "kubectl", prefix: true, operations: []metav1.ManagedFieldsOperationType{apply, update}},
+		{name: "before-first-apply", operations: []metav1.ManagedFieldsOperationType{update}},
+		{name: "flux", operations: []metav1.ManagedFieldsOperationType{apply, update}},
+	}
+	for _, name := range overrides {
+		if name != own {
+			managers = append(managers, foreignManager{name: name, operations: []metav1.ManagedFieldsOperationType{apply, update}})
+		}
+	}
+	return managers
+}
+
+func (f foreignManager) names(manager string) bool {
+	if f.prefix {
+		return strings.HasPrefix(manager, f.name)
+	}
+	return manager == f.name
+}
+
+// foreignAnnotations and foreignLabels are left behind by former owners and are removed unless the object itself sets them.
+var (
+	foreignAnnotations = []string{
+		"kubectl.kubernetes.io/last-applied-configuration",
+		"meta.helm.sh/release-name",
+		"meta.helm.sh/release-namespace",
+	}
+	foreignLabels = []string{
+		"kustomize.toolkit.fluxcd.io/name",
+		"kustomize.toolkit.fluxcd.io/namespace",
+	}
+)
+
+// operation is one step of a JSON patch.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// takeOver removes the traces of former owners and makes the fields of foreign managers ours. It makes no request and returns false where
+// there is nothing to take over. Somebody else's change in the meantime is a conflict; the object is then to be applied anew.
+func (a *Applier) takeOver(ctx context.Context, obj *unstructured.Unstructured, live *metav1.PartialObjectMetadata) (bool, error) {
+	patch := leftovers("/metadata/annotations/", foreignAnnotations, live.Annotations, obj.GetAnnotations())
+	patch = append(patch, leftovers("/metadata/labels/", foreignLabels, live.Labels, obj.GetLabels())...)
+	entries, taken, err := a.takeFields(live.ManagedFields)
+	if err != nil {
+		return false, fmt.Errorf("reading managed fields: %w", err)
+	}
+	if taken {
+		patch = append(patch, operation{Op: "replace", Path: "/metadata/managedFields", Value: entries})
+	}
+	if len(patch) == 0 {
+		return false, nil
+	}
+	patch = append(patch, operation{Op: "replace", Path: "/metadata/resourceVersion", Value: live.ResourceVersion})
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return false, fmt.Errorf("encoding a patch: %w", err)
+	}
+	return true, a.client.Patch(ctx, live, client.RawPatch(types.JSONPatchType, body), client.FieldOwner(a.manager))
+}
+
+// leftovers returns the steps that remove those of the keys which the live object has and ours does not.
+func leftovers(path string, keys []string, live, ours map[string]string) []operation {
+	var steps []operation
+	for _, key := range keys {
+		_, exists := live[key]
+		if _, wanted := ours[key]; exists && !wanted {
+			steps = append(steps, operation{Op: "remove", Path: path + strings.ReplaceAll(key, "/", "~1")})
+		}
+	}
+	return steps
+}
+
+// takeFields moves the fields of foreign managers into the entry of our manager and returns the new list of entries, and whether there were
+// any. Writes to subresources are left to their managers.
+func (a *Applier) takeFields(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedFieldsEntry, bool, error) {
+	var own *metav1.ManagedFieldsEntry
+	var others, foreign []metav1.ManagedFieldsEntry
+	for _, entry := range entries {
+		switch {
+		case entry.Manager == a.manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "":
+			own = entry.DeepCopy()
+		case a.isForeign(entry):
+			foreign = append(foreign, entry)
+		default:
+			others = append(others, entry)
+		}
+	}
+	if len(foreign) == 0 {
+		return nil, false, nil
+	}
+	if own == nil {
+		own = foreign[0].DeepCopy()
+		own.Manager, own.Operation = a.manager, metav1.ManagedFieldsOperationApply
+	}
+	fields := fieldpath.NewSet()
+	for _, entry := range append(foreign, *own) {
+		if entry.FieldsV1 == nil {
+			continue
+		}
+		set := &fieldpath.Set{}
+		if err := set.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)); err != nil {
+			return nil, false, err
+		}
+		fields = fields.Union(set)
+	}
+	raw, err := fields.ToJSON()
+	if err != nil {
+		return nil, false, err
+	}
+	own.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	return append(others, *own), true, nil
+}
+
+func (a *Applier) isForeign(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Subresource == "" && slices.ContainsFunc(a.foreign, func(f foreignManager) bool {
+		return f.names(entry.Manager) && slices.Contains(f.operations, entry.Operation)
+	})
+}

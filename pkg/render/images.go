@@ -1,0 +1,183 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+)
+
+// image is what a variant says of a controller.
+type image struct {
+	tag, digest string
+}
+
+var (
+	imageTag        = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
+	imageDigest     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	imageRepository = regexp.MustCompile(`^([a-zA-Z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*$`)
+)
+
+// setImages pins the image of each controller to the digest that the variant of the release has for it, in the wanted registry.
+func (d *draft) setImages() error {
+	registry := strings.TrimRight(d.instance.Spec.Distribution.Registry, "/")
+	if !imageRepository.MatchString(registry) {
+		return &FieldError{Field: "spec.distribution.registry", Problem: fmt.Sprintf("%q is no registry", registry),
+			Cure: "write it without scheme, like ghcr.io/fluxcd"}
+	}
+	variant, err := d.variant(registry)
+	if err != nil {
+		return err
+	}
+	images, err := d.loadImages(variant)
+	if err != nil {
+		return err
+	}
+	for _, w := range d.workloads {
+		pinned, found := images[string(w.component)]
+		if !found {
+			return &FieldError{Field: "spec.distribution.variant",
+				Problem: fmt.Sprintf("Flux %s has no image of %s in variant %q", d.name, w.component, variant), Cure: d.variantCure()}
+		}
+		w.manager["image"] = fmt.Sprintf("%s/%s:%s@%s", registry, w.component, pinned.tag, pinned.digest)
+	}
+	d.releaseImages, err = d.readImages()
+	return err
+}
+
+// variant is the one asked for or the one published in that registry.
+func (d *draft) variant(registry string) (string, error) {
+	wanted := d.instance.Spec.Distribution.Variant
+	if wanted != "" {
+		return wanted, oneOf("spec.distribution.variant", wanted,
+			"upstream-alpine", "enterprise-alpine", "enterprise-distroless", "enterprise-distroless-fips")
+	}
+	switch registry {
+	case "fluxcd", "ghcr.io/fluxcd":
+		return "upstream-alpine", nil
+	case "ghcr.io/controlplaneio-fluxcd/alpine":
+		return "enterprise-alpine", nil
+	case "ghcr.io/controlplaneio-fluxcd/distroless", "709825985650.dkr.ecr.us-east-1.amazonaws.com/controlplane/fluxcd":
+		return "enterprise-distroless", nil
+	case "ghcr.io/controlplaneio-fluxcd/distroless-fips":
+		return "enterprise-distroless-fips", nil
+	}
+	return "", &FieldError{Field: "spec.distribution.variant",
+		Problem: fmt.Sprintf("it cannot be guessed from the registry %q", registry), Cure: d.variantCure()}
+}
+
+// variantCure says which variants there are to choose from.
+func (d *draft) variantCure() string {
+	entries, err := fs.ReadDir(d.tree, path.Join("flux-images", d.name))
+	if err != nil || len(entries) == 0 {
+		return "the distribution has no images of this release: choose another release in spec.distribution.version"
+	}
+	var variants []string
+	for _, entry := range entries {
+		if variant, found := strings.CutSuffix(entry.Name(), ".yaml"); found {
+			variants = append(variants, variant)
+		}
+	}
+	return "set it to the variant that the registry holds a copy of: " + join(variants)
+}
+
+// loadImages reads the images of a variant by component.
+func (d *draft) loadImages(variant string) (map[string]image, error) {
+	file := path.Join("flux-images", d.name, variant+".yaml")
+	content, err := readBounded(d.tree, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &FieldError{Field: "spec.distribution.variant",
+			Problem: fmt.Sprintf("Flux %s has no images of variant %q", d.name, variant), Cure: d.variantCure()}
+	}
+	if err != nil {
+		return nil, d.broken(file, err)
+	}
+	documents, err := parse(content)
+	if err != nil {
+		return nil, d.broken(file, err)
+	}
+	images := map[string]image{}
+	for _, document := range documents {
+		entries, err := mapsAt(document, "images")
+		if err != nil {
+			return nil, d.broken(file, err)
+		}
+		for _, entry := range entries {
+			name := path.Base(textAt(entry, "name"))
+			found := image{tag: textAt(entry, "newTag"), digest: textAt(entry, "digest")}
+			if !imageTag.MatchString(found.tag) || !imageDigest.MatchString(found.digest) {
+				return nil, d.broken(file, fmt.Errorf("the image %q has no valid tag and sha256 digest", name))
+			}
+			if _, repeated := images[name]; repeated {
+				return nil, d.broken(file, fmt.Errorf("the image %q is there twice", name))
+			}
+			images[name] = found
+		}
+	}
+	return images, nil
+}
+
+// readImages reads what the controllers of the main set will run from their Deployments; one that a patch removed is left out.
+func (d *draft) readImages() ([]v1.ComponentImage, error) {
+	var images []v1.ComponentImage
+	for _, component := range d.instance.Components() {
+		at := slices.IndexFunc(d.objects, func(o *object) bool {
+			return o.GetKind() == "Deployment" && o.component == component && o.shard == ""
+		})
+		if at < 0 {
+			continue
+		}
+		w, err := openWorkload(d.objects[at])
+		if err != nil {
+			return nil, err
+		}
+		reference := textAt(w.manager, "image")
+		parsed, err := parseImage(reference)
+		if err != nil {
+			return nil, fmt.Errorf("%s, container %q: %w", describe(w.Unstructured), managerContainer, err)
+		}
+		parsed.Name = string(component)
+		images = append(images, parsed)
+	}
+	return images, nil
+}
+
+// parseImage takes an image reference apart; Docker Hub gets its full name, so that one image has one spelling in the status.
+func parseImage(reference string) (v1.ComponentImage, error) {
+	rest, digest, _ := strings.Cut(reference, "@")
+	repository, tag := rest, ""
+	if colon := strings.LastIndex(rest, ":"); colon > strings.LastIndex(rest, "/") {
+		repository, tag = rest[:colon], rest[colon+1:]
+	}
+	switch {
+	case !imageRepository.MatchString(repository),
+		tag != "" && !imageTag.MatchString(tag),
+		strings.Contains(reference, "@") && !imageDigest.MatchString(digest):
+		return v1.ComponentImage{}, fmt.Errorf("%q is no image reference", reference)
+	case tag == "" && digest == "":
+		tag = "latest"
+	}
+	return v1.ComponentImage{Repository: fullRepository(repository), Tag: tag, Digest: digest}, nil
+}
+
+func fullRepository(repository string) string {
+	const hub = "index.docker.io"
+	host, name, found := strings.Cut(repository, "/")
+	isHost := strings.ContainsAny(host, ".:") || host == "localhost"
+	switch {
+	case !found:
+		return hub + "/library/" + repository
+	case !isHost:
+		return hub + "/" + repository
+	case host == "docker.io" && strings.Contains(name, "/"):
+		return hub + "/" + name
+	case host == "docker.io":
+		return hub + "/library/" + name
+	}
+	return repository
+}

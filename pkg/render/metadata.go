@@ -1,0 +1,68 @@
+package render
+
+import (
+	"maps"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+)
+
+const (
+	partOfLabel      = "app.kubernetes.io/part-of"
+	partOfFlux       = "flux"
+	podSecurityLabel = "pod-security.kubernetes.io/warn"
+)
+
+// setReleaseMetadata marks every object as part of this installation, and tells a kustomize-controller that manages the same
+// manifests, as after a bootstrap, to let go of them.
+func (d *draft) setReleaseMetadata() error {
+	labels := map[string]string{
+		"app.kubernetes.io/managed-by": v1.FieldManager,
+		"app.kubernetes.io/instance":   d.instance.Namespace,
+		"app.kubernetes.io/version":    d.name,
+		partOfLabel:                    partOfFlux,
+	}
+	annotations := map[string]string{
+		"kustomize.toolkit.fluxcd.io/ssa":   "Ignore",
+		"kustomize.toolkit.fluxcd.io/prune": "Disabled",
+	}
+	for _, o := range d.objects {
+		mergeLabels(o, labels)
+		mergeAnnotations(o, annotations)
+	}
+	return nil
+}
+
+// setOwnMetadata sets the user's common metadata and the labels by which the operator knows its objects.
+func (d *draft) setOwnMetadata() error {
+	owner := map[string]string{
+		v1.OwnerNameLabel:      d.instance.Name,
+		v1.OwnerNamespaceLabel: d.instance.Namespace,
+	}
+	for _, o := range d.objects {
+		if common := d.instance.Spec.CommonMetadata; common != nil {
+			mergeLabels(o, common.Labels)
+			mergeAnnotations(o, common.Annotations)
+		}
+		mergeLabels(o, owner)
+	}
+	return nil
+}
+
+func mergeLabels(o *object, labels map[string]string) {
+	if merged := merge(o.GetLabels(), labels); len(merged) > 0 {
+		o.SetLabels(merged)
+	}
+}
+
+func mergeAnnotations(o *object, annotations map[string]string) {
+	if merged := merge(o.GetAnnotations(), annotations); len(merged) > 0 {
+		o.SetAnnotations(merged)
+	}
+}
+
+func merge(into, from map[string]string) map[string]string {
+	merged := make(map[string]string, len(into)+len(from))
+	maps.Copy(merged, into)
+	maps.Copy(merged, from)
+	return merged
+}

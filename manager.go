@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -61,7 +62,7 @@ func newManager(c *config) (ctrl.Manager, error) {
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	err := errors.Join(v1.AddToScheme(scheme), corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme))
+	err := errors.Join(v1.AddToScheme(scheme), apply.AddToScheme(scheme), corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme))
 	if err != nil {
 		return nil, fmt.Errorf("building the scheme: %w", err)
 	}
@@ -105,7 +106,10 @@ func addControllers(mgr ctrl.Manager, c *config) error {
 	instances := &controllers.FluxInstanceReconciler{
 		Client: mgr.GetClient(),
 		Applier: apply.New(writer, apply.Options{
-			FieldManager: v1.FieldManager, OverrideManagers: c.overrideManagers, Concurrency: c.concurrent,
+			FieldManager:     v1.FieldManager,
+			OverrideManagers: c.overrideManagers,
+			Concurrency:      c.concurrent,
+			Owner:            types.NamespacedName{Namespace: c.namespace, Name: v1.DefaultInstanceName},
 		}),
 		Recorder:    mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // the newer recorder cannot annotate events with the revision, which the API promises
 		OpenCatalog: func() (*artifact.Catalog, error) { return artifact.Builtin(c.storagePath) },

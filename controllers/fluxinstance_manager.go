@@ -71,6 +71,15 @@ func newOwnedCache(mgr ctrl.Manager, namespace string) (cache.Cache, error) {
 			v1.OwnerNamespaceLabel: namespace,
 		}),
 		DefaultNamespaces: map[string]cache.Config{namespace: {}},
-		DefaultTransform:  cache.TransformStripManagedFields(),
+		DefaultTransform:  stripWhatGenerationsTell,
 	})
+}
+
+// stripWhatGenerationsTell drops the managed fields of objects that count generations. Of the others they alone tell a change of the
+// object from a write to its status.
+func stripWhatGenerationsTell(in any) (any, error) {
+	if obj, ok := in.(metav1.Object); ok && obj.GetGeneration() > 0 {
+		obj.SetManagedFields(nil)
+	}
+	return in, nil
 }

@@ -82,7 +82,7 @@ func startOperator() (stop func()) {
 	Expect(err).NotTo(HaveOccurred())
 	reconciler := &controllers.FluxInstanceReconciler{
 		Client:      mgr.GetClient(),
-		Applier:     apply.New(writer, apply.Options{FieldManager: v1.FieldManager}),
+		Applier:     apply.New(writer, apply.Options{Owner: client.ObjectKey{Namespace: namespace, Name: v1.DefaultInstanceName}}),
 		Recorder:    mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // as in the process itself
 		OpenCatalog: func() (*artifact.Catalog, error) { return artifact.Builtin(distribution) },
 		Facts:       preflight.Facts{KubernetesVersion: "v1.36.3", OperatorNamespace: namespace},

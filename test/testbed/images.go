@@ -37,6 +37,8 @@ type Image struct {
 	Package string
 	// LinkFlags are given to the linker, for a program that comes from Package.
 	LinkFlags []string
+	// Entrypoint is the program's path in the image; empty means /usr/local/bin/ and its name.
+	Entrypoint string
 	// Options say what surrounds the program.
 	Options image.Options
 }
@@ -69,6 +71,15 @@ func Images() map[string]Image {
 		all[tool] = Image{Repository: "fluxcd/" + controller, Tool: tool, Options: controllerOptions()}
 	}
 	return all
+}
+
+// OperatorImage is this project's operator with a distribution under /data, as its own image is made.
+func OperatorImage(tag string, distribution fs.FS) Image {
+	return Image{
+		Repository: "flux-autopilot/flux-operator", Tag: tag, Package: ".", Entrypoint: "/flux-operator",
+		LinkFlags: []string{"-X", "main.VERSION=" + tag},
+		Options:   image.Options{Files: map[string]fs.FS{"/data": distribution}},
+	}
 }
 
 // controllerOptions are what the released images of Flux controllers have around the program.
@@ -144,7 +155,7 @@ func (c *Cluster) PushImage(ctx context.Context, img Image) (string, error) {
 	if p := known[img.name()]; p.Source == source && len(img.Options.Files) == 0 && present(ctx, ref, p.Digest) {
 		return p.Digest, nil
 	}
-	made, err := image.FromBinary(image.Binary{Path: binary}, img.Options)
+	made, err := image.FromBinary(image.Binary{Path: binary, Entrypoint: img.Entrypoint}, img.Options)
 	if err != nil {
 		return "", err
 	}
@@ -228,6 +239,6 @@ func fingerprint(binary string, img Image) (string, error) {
 	if _, err := io.Copy(h, file); err != nil {
 		return "", fmt.Errorf("reading %q: %w", binary, err)
 	}
-	fmt.Fprintf(h, "%v %v %v %v %v", img.Options.User, img.Options.Env, img.Options.Dirs, img.Options.Labels, img.Options.CABundle)
+	fmt.Fprintf(h, "%v %v %v %v %v %v", img.Entrypoint, img.Options.User, img.Options.Env, img.Options.Dirs, img.Options.Labels, img.Options.CABundle)
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"net"
 	"os/exec"
 	"strings"
 	"time"
@@ -43,7 +42,7 @@ func (c *Cluster) install(ctx context.Context) error {
 		return err
 	}
 	// kube-proxy learns of the first endpoint a moment later than the Deployment.
-	cmd := exec.CommandContext(ctx, c.config.Program, "resolve", apiServerName)
+	cmd := exec.CommandContext(ctx, c.config.Program, "probe", apiServerName)
 	if err := c.Start(cmd); err != nil {
 		return err
 	}
@@ -51,21 +50,4 @@ func (c *Cluster) install(ctx context.Context) error {
 		return fmt.Errorf("waiting for DNS to know %q: %w", apiServerName, err)
 	}
 	return nil
-}
-
-// Resolve waits until the name resolves or ctx ends. Only the testbed program calls it, inside the cluster's namespaces.
-func Resolve(ctx context.Context, name string) error {
-	ticker := time.NewTicker(downPoll)
-	defer ticker.Stop()
-	for {
-		_, err := net.DefaultResolver.LookupHost(ctx, name)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("resolving %q: %w: %w", name, ctx.Err(), err)
-		case <-ticker.C:
-		}
-	}
 }

@@ -73,13 +73,13 @@ type paths struct {
 
 // Packages lists the Debian packages that a node needs from the machine.
 func Packages() []string {
-	return []string{"containerd", "runc", "containernetworking-plugins", "iptables", "iproute2", "conntrack"}
+	return []string{"containerd", "runc", "containernetworking-plugins", "iptables", "iproute2", "git"}
 }
 
 // Missing returns an error that names what the machine lacks for a node, or nil.
 func Missing() error {
 	var missing []string
-	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "runc", "iptables", "ip"} {
+	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "runc", "iptables", "ip", "git"} {
 		if _, err := lookPath(program); err != nil {
 			missing = append(missing, program)
 		}

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flux-autopilot/flux-operator/test/testbed"
-	"github.com/flux-autopilot/flux-operator/test/testbed/node"
 	"github.com/flux-autopilot/flux-operator/tools"
 )
 
@@ -24,7 +23,7 @@ func newCommand() *cobra.Command {
 	name := root.PersistentFlags().String("name", testbed.DefaultName, "which cluster")
 	root.AddCommand(
 		upCommand(name), downCommand(name), statusCommand(name), execCommand(name), kubectlCommand(name), logsCommand(name),
-		pushCommand(name), depsCommand(), initCommand(), superviseCommand(), serveCommand(), resolveCommand(),
+		pushCommand(name), depsCommand(), envtestCommand(), initCommand(), superviseCommand(), serveCommand(), probeCommand(),
 	)
 	return root
 }
@@ -163,18 +162,6 @@ func logsCommand(name *string) *cobra.Command {
 			}
 			defer file.Close()
 			_, err = io.Copy(cmd.OutOrStdout(), file)
-			return err
-		},
-	}
-}
-
-func depsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "deps",
-		Short: "Print the Debian packages that a real node needs",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.Join(node.Packages(), " "))
 			return err
 		},
 	}

@@ -30,10 +30,10 @@ func serveCommand() *cobra.Command {
 	return internal("serve", func(cmd *cobra.Command, dir string) error { return testbed.Serve(cmd.Context(), dir) })
 }
 
-func resolveCommand() *cobra.Command {
+func probeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "resolve NAME", Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return testbed.Resolve(cmd.Context(), args[0]) },
+		Use: "probe NAME|URL...", Hidden: true, Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return testbed.Probe(cmd.Context(), args...) },
 	}
 }
 

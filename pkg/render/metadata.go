@@ -32,7 +32,8 @@ func (d *draft) setReleaseMetadata() error {
 	return nil
 }
 
-// setOwnMetadata sets the user's common metadata and the labels by which the operator knows its objects.
+// setOwnMetadata sets the user's common metadata and what the operator relies on: the labels by which it knows its objects, and the
+// mark that keeps an uninstall from taking the namespace, and with it everything else in there, away.
 func (d *draft) setOwnMetadata() error {
 	owner := map[string]string{
 		v1.OwnerNameLabel:      d.instance.Name,
@@ -44,6 +45,9 @@ func (d *draft) setOwnMetadata() error {
 			mergeAnnotations(o, common.Annotations)
 		}
 		mergeLabels(o, owner)
+		if o.GetKind() == "Namespace" {
+			mergeAnnotations(o, map[string]string{v1.PruneAnnotation: v1.DisabledValue})
+		}
 	}
 	return nil
 }

@@ -5,13 +5,11 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
-	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 const rbacGroup = "rbac.authorization.k8s.io"
 
-// addNamespace adds the namespace Flux lives in; it outlives an uninstall, because it is the operator's own and may hold more.
+// addNamespace adds the namespace Flux lives in, which is the operator's own.
 func (d *draft) addNamespace() error {
 	namespace := &unstructured.Unstructured{}
 	namespace.SetAPIVersion("v1")
@@ -21,14 +19,13 @@ func (d *draft) addNamespace() error {
 		podSecurityLabel:              "restricted",
 		podSecurityLabel + "-version": "latest",
 	})
-	namespace.SetAnnotations(map[string]string{v1.PruneAnnotation: v1.DisabledValue})
 	d.add(namespace)
 	return nil
 }
 
 func (d *draft) moveToNamespace() error {
 	for _, o := range d.objects {
-		if isClusterScoped(o.GetKind()) {
+		if IsClusterScoped(o.GetKind()) {
 			unstructured.RemoveNestedField(o.Object, "metadata", "namespace")
 			continue
 		}
@@ -37,8 +34,9 @@ func (d *draft) moveToNamespace() error {
 	return nil
 }
 
-// isClusterScoped knows the kinds of Kubernetes itself; any other kind in a release is namespaced.
-func isClusterScoped(kind string) bool {
+// IsClusterScoped tells whether objects of a kind have no namespace. It knows the kinds of Kubernetes itself; any other kind in a
+// release is taken for namespaced.
+func IsClusterScoped(kind string) bool {
 	switch kind {
 	case "Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "StorageClass",
 		"PersistentVolume", "RuntimeClass", "IngressClass", "APIService", "CSIDriver", "MutatingWebhookConfiguration",

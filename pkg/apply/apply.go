@@ -145,7 +145,7 @@ func (r *run) object(ctx context.Context, s stage, obj *unstructured.Unstructure
 	}
 	now := observe(obj, live, r.manager)
 	change := &Change{Object: reference(obj), Observed: now, Action: r.before.actionOf(now, r.previous[id], live)}
-	if taken && change.Action == Unchanged {
+	if taken {
 		change.Action = Configured
 	}
 	return change, nil

@@ -29,6 +29,8 @@ type Observed struct {
 
 	// ownership is a digest of who owns which fields, apart from writes to subresources such as status and scale.
 	ownership uint64
+	// others is a digest of who owns which fields, apart from the operator.
+	others uint64
 }
 
 // observe notes what an object looks like in the answer to an apply request.
@@ -40,7 +42,10 @@ func observe(obj *unstructured.Unstructured, live *metav1.PartialObjectMetadata,
 		Labels:          maps.Clone(obj.GetLabels()),
 		Annotations:     maps.Clone(obj.GetAnnotations()),
 		Applied:         appliedAt(live, manager),
-		ownership:       ownershipOf(live),
+		ownership:       digestEntries(live, outsideSubresources),
+		others: digestEntries(live, func(entry metav1.ManagedFieldsEntry) bool {
+			return entry.Manager != manager || entry.Subresource != ""
+		}),
 	}
 }
 
@@ -64,7 +69,7 @@ func (o Observed) Matches(live metav1.Object) bool {
 	if live.GetResourceVersion() == o.ResourceVersion {
 		return true
 	}
-	return o.ownership != 0 && len(live.GetManagedFields()) > 0 && ownershipOf(live) == o.ownership
+	return o.ownership != 0 && len(live.GetManagedFields()) > 0 && digestEntries(live, outsideSubresources) == o.ownership
 }
 
 // contains tells whether all pairs of the subset are in the set.
@@ -77,16 +82,22 @@ func contains(set, subset map[string]string) bool {
 	return true
 }
 
-// ownershipOf digests the managed fields apart from those of subresources. A write by anybody to a field of ours takes it away from our
-// manager, and any other write leaves an entry of its own, so that the digest changes with every change but those of subresources.
-func ownershipOf(obj metav1.Object) uint64 {
+// outsideSubresources selects the managed fields that are not those of subresources. A write by anybody to a field of ours takes it away from
+// our manager, and any other write leaves an entry of its own, so that these change with every change but those of subresources.
+func outsideSubresources(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Subresource == ""
+}
+
+// digestEntries digests some of the managed fields.
+func digestEntries(obj metav1.Object, selected func(metav1.ManagedFieldsEntry) bool) uint64 {
 	hash := fnv.New64a()
 	for _, entry := range obj.GetManagedFields() {
-		if entry.Subresource != "" {
+		if !selected(entry) {
 			continue
 		}
 		hash.Write([]byte(entry.Manager))
 		hash.Write([]byte(entry.Operation))
+		hash.Write([]byte(entry.Subresource))
 		if entry.Time != nil {
 			hash.Write(binary.BigEndian.AppendUint64(nil, uint64(entry.Time.Unix())))
 		}
@@ -130,8 +141,10 @@ func (b before) actionOf(now, previous Observed, live *metav1.PartialObjectMetad
 	if !now.Applied.Equal(&previous.Applied) {
 		return Configured
 	}
-	// The time is to the second: two of our own changes within one second show in the generation only.
-	if now.Generation != previous.Generation && b.started.Sub(now.Applied.Time).Abs() < 2*time.Second {
+	// The time is to the second. Of two changes of ours within one second the later one shows in the generation, or in that nobody else
+	// can have caused the new version.
+	justNow := b.started.Sub(now.Applied.Time).Abs() < 2*time.Second
+	if justNow && (now.Generation != previous.Generation || now.others == previous.others) {
 		return Configured
 	}
 	return Unchanged
@@ -142,7 +155,7 @@ func (b before) firstSeen(now, previous Observed, live *metav1.PartialObjectMeta
 	if now.Applied.IsZero() {
 		return Unchanged
 	}
-	createdByUs := now.Applied.Sub(live.CreationTimestamp.Time).Abs() <= time.Second
+	createdByUs := now.Applied.Sub(live.CreationTimestamp.Time).Abs() <= time.Second && now.Generation <= 1
 	if previous.UID != "" && createdByUs {
 		return Created
 	}

@@ -68,7 +68,7 @@ func patienceWith(err error) time.Duration {
 // patienceWithCustom is how errors of custom resources are met whose definition was applied just before: it takes the API server a moment
 // to serve them, and another one to notice a new schema.
 func patienceWithCustom(err error) time.Duration {
-	if isUnknownField(err) {
+	if isMalformed(err) {
 		return schemaRetryFor
 	}
 	if isUnserved(err) {
@@ -79,7 +79,7 @@ func patienceWithCustom(err error) time.Duration {
 
 // isTransient tells whether the same request may succeed a moment later.
 func isTransient(err error) bool {
-	if apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict) || isUnknownField(err) {
+	if apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict) || isMalformed(err) {
 		return false
 	}
 	if reason := apierrors.ReasonForError(err); reason == metav1.StatusReasonForbidden {
@@ -115,7 +115,10 @@ func isUnserved(err error) bool {
 	return said.Details == nil || said.Details.Name == "" || apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-// isUnknownField tells whether an apply request named a field that the schema does not have. The API server answers 500 to that.
-func isUnknownField(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "field not declared in schema")
+// isMalformed tells whether an apply request does not fit the schema: it has a field that is not there, or a value of the wrong type. The API
+// server answers 500 to that, as to failures of its own, and gives no reason.
+func isMalformed(err error) bool {
+	said, ok := statusOf(err)
+	return ok && said.Reason == metav1.StatusReasonUnknown &&
+		(strings.HasPrefix(said.Message, "failed to create typed ") || strings.HasPrefix(said.Message, "failed to convert "))
 }

@@ -1,0 +1,54 @@
+package site
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/flux-autopilot/flux-operator/test/testbed"
+	"github.com/flux-autopilot/flux-operator/tools"
+)
+
+// pushImages puts the controllers of the given Flux releases and both versions of the sample app into the cluster's registry. Programs are
+// built once for the machine, images once for a cluster's name.
+func (s *Site) pushImages(ctx context.Context, releases []string) error {
+	known := testbed.FluxImages()
+	if len(releases) == 0 {
+		releases = slices.Sorted(maps.Keys(known))
+	}
+	names := []string{"sampleapp@1.0.0", "sampleapp@2.0.0"}
+	for _, release := range releases {
+		controllers, ok := known[release]
+		if !ok {
+			return fmt.Errorf("pushing images of Flux %q: binaries exist for %q", release, slices.Sorted(maps.Keys(known)))
+		}
+		names = append(names, controllers...)
+	}
+	if _, err := s.Cluster.Push(ctx, names...); err != nil {
+		return err
+	}
+	digests, err := s.Cluster.Digests()
+	s.Images = digests
+	return err
+}
+
+// prepareDistribution writes the distribution with the digests of the images that were really pushed.
+func (s *Site) prepareDistribution() error {
+	root, err := tools.Root()
+	if err != nil {
+		return err
+	}
+	source := cmp.Or(os.Getenv("DISTRIBUTION_DIR"), filepath.Join(root, "dist", "distribution"))
+	if _, err := os.Stat(filepath.Join(source, "flux")); err != nil {
+		return fmt.Errorf("finding the distribution: %w; generate it with: make distribution", err)
+	}
+	s.distribution = filepath.Join(s.Cluster.Dir, "distribution")
+	if err := os.RemoveAll(s.distribution); err != nil {
+		return fmt.Errorf("removing an earlier test distribution: %w", err)
+	}
+	return testbed.TestDistribution(os.DirFS(source), s.distribution, s.Images)
+}

@@ -92,7 +92,7 @@ func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxI
 	if run.previous, err = parseRevision(instance.Status.LastAppliedRevision); err != nil {
 		return run, err
 	}
-	catalog, err := r.OpenCatalog()
+	catalog, err := r.open(instance)
 	if err != nil {
 		return run, retry(v1.ReasonArtifactFailed, err)
 	}
@@ -121,6 +121,16 @@ func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxI
 	return run, r.prune(ctx, instance, run, wanted, owned.Minus(wanted))
 }
 
+// open opens the built-in distribution. An instance that names an artifact is told that it is not pulled, rather than refused: what is
+// built in serves the same releases.
+func (r *FluxInstanceReconciler) open(instance *v1.FluxInstance) (*artifact.Catalog, error) {
+	if reference := instance.Spec.Distribution.Artifact; reference != "" && !isSettled(instance) {
+		r.event(instance, corev1.EventTypeWarning, v1.ReasonArtifactFailed,
+			"spec.distribution.artifact: "+reference+" is not used: this version of the operator installs from its built-in distribution")
+	}
+	return r.OpenCatalog()
+}
+
 // desire selects a release, renders it and checks that it may be applied.
 func (r *FluxInstanceReconciler) desire(instance *v1.FluxInstance, catalog *artifact.Catalog, current version.Revision) (*render.Set, error) {
 	release, err := version.Select(instance.Spec.Distribution.Version, catalog.Versions)
@@ -138,14 +148,14 @@ func (r *FluxInstanceReconciler) desire(instance *v1.FluxInstance, catalog *arti
 }
 
 // own writes down everything that will be owned before anything is applied, so that a pass which dies half-way orphans nothing.
-// A pass that only puts drift back leaves Ready as it is.
+// Ready turns Unknown only for what was not tried before: a pass that puts drift back, or tries again what failed, leaves it as it is.
 func (r *FluxInstanceReconciler) own(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, set *render.Set, union inventory.Inventory) error {
 	revision := set.Revision.String()
-	if revision != instance.Status.LastAppliedRevision || !isReady(instance) {
-		progress(instance, v1.ReasonProgressing, "Reconciliation in progress")
-	}
 	if revision != instance.Status.LastAttemptedRevision {
 		r.announce(instance, set.Revision)
+	}
+	if revision != instance.Status.LastAttemptedRevision || !isSettled(instance) {
+		progress(instance, v1.ReasonProgressing, "Reconciliation in progress")
 	}
 	instance.Status.LastAttemptedRevision = revision
 	instance.Status.Inventory = union.ToStatus()

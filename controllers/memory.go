@@ -5,6 +5,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -80,6 +81,12 @@ func (r *FluxInstanceReconciler) drifted(ctx context.Context, objects []*unstruc
 func requested(instance *v1.FluxInstance) bool {
 	at, ok := meta.ReconcileAnnotationValue(instance.Annotations)
 	return ok && at != instance.Status.LastHandledReconcileAt
+}
+
+// isSettled tells whether a pass over this generation has ended, well or not.
+func isSettled(instance *v1.FluxInstance) bool {
+	ready := apimeta.FindStatusCondition(instance.Status.Conditions, meta.ReadyCondition)
+	return ready != nil && ready.Status != metav1.ConditionUnknown && ready.ObservedGeneration == instance.Generation
 }
 
 func isReady(instance *v1.FluxInstance) bool {

@@ -100,13 +100,21 @@ func controllersAreThere(instance *v1.FluxInstance, set *render.Set, _ Facts) *V
 	return nil
 }
 
-// imagesArePinned: an image runs with the digest the release has for it; an image that the user put in its place may run without.
+// imagesArePinned: where the distribution has the digest of an image, that image runs with it. An image that the user put in its
+// place is the user's own to pin, and an image of which no digest is on record cannot be.
 func imagesArePinned(_ *v1.FluxInstance, set *render.Set, _ Facts) *Violation {
 	for _, image := range set.Images {
-		if image.Digest == "" && slices.Contains(set.ReleaseImages, image) {
-			return &Violation{Field: "spec.distribution.variant",
-				Problem: fmt.Sprintf("the image of %s is not pinned to a digest", image.Name),
-				Cure:    "choose a variant that has digests"}
+		if image.Digest != "" {
+			continue
+		}
+		for _, released := range set.ReleaseImages {
+			digest := released.Digest
+			released.Digest = ""
+			if released == image && digest != "" {
+				return &Violation{Field: patchesField,
+					Problem: fmt.Sprintf("a patch takes the digest from the image %s:%s of %s", image.Repository, image.Tag, image.Name),
+					Cure:    fmt.Sprintf("write the image with @%s, or leave it to the release", digest)}
+			}
 		}
 	}
 	return nil

@@ -73,9 +73,12 @@ func TestCheck(t *testing.T) {
 			i.Spec.Components = append(i.Spec.Components, v1.HelmController)
 		}, "spec.components[1]"},
 
+		{"an image that lost its digest", func(_ *v1.FluxInstance, s *render.Set, _ *Facts) {
+			s.Images[0].Digest = ""
+		}, "spec.kustomize.patches"},
 		{"a release without digests", func(_ *v1.FluxInstance, s *render.Set, _ *Facts) {
 			s.Images[0].Digest, s.ReleaseImages[0].Digest = "", ""
-		}, "spec.distribution.variant"},
+		}, ""},
 		{"an image the user chose", func(_ *v1.FluxInstance, s *render.Set, _ *Facts) {
 			s.Images = []v1.ComponentImage{{Name: "source-controller", Repository: "example.com/mine", Tag: "rc"}}
 		}, ""},

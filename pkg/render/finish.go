@@ -39,6 +39,18 @@ func (d *draft) finish() (*Set, error) {
 	}, nil
 }
 
+// Unpinned names the controllers whose final image has no digest: because the distribution has none on record, or because a patch
+// put another image in its place. What runs there can change without the revision changing.
+func (s *Set) Unpinned() []string {
+	var names []string
+	for _, image := range s.Images {
+		if image.Digest == "" {
+			names = append(names, image.Name)
+		}
+	}
+	return names
+}
+
 // digestOf sums up the objects in their order; JSON sorts keys, so equal objects have equal digests.
 func digestOf(objects []*unstructured.Unstructured) (string, error) {
 	sum := sha256.New()

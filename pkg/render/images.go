@@ -12,9 +12,17 @@ import (
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
-// image is what a variant says of a controller.
+// image is what a variant says of a controller. The digest is empty where the distribution says the image, but has no digest of it
+// on record; that such an image runs unpinned shows in Set.Unpinned and in the status.
 type image struct {
 	tag, digest string
+}
+
+func (i image) String() string {
+	if i.digest == "" {
+		return i.tag
+	}
+	return i.tag + "@" + i.digest
 }
 
 var (
@@ -44,7 +52,7 @@ func (d *draft) setImages() error {
 			return &FieldError{Field: "spec.distribution.variant",
 				Problem: fmt.Sprintf("Flux %s has no image of %s in variant %q", d.name, w.component, variant), Cure: d.variantCure()}
 		}
-		w.manager["image"] = fmt.Sprintf("%s/%s:%s@%s", registry, w.component, pinned.tag, pinned.digest)
+		w.manager["image"] = fmt.Sprintf("%s/%s:%s", registry, w.component, pinned)
 	}
 	d.releaseImages, err = d.readImages()
 	return err
@@ -103,23 +111,31 @@ func (d *draft) loadImages(variant string) (map[string]image, error) {
 	}
 	images := map[string]image{}
 	for _, document := range documents {
-		entries, err := mapsAt(document, "images")
-		if err != nil {
+		if err := readVariant(document, images); err != nil {
 			return nil, d.broken(file, err)
-		}
-		for _, entry := range entries {
-			name := path.Base(textAt(entry, "name"))
-			found := image{tag: textAt(entry, "newTag"), digest: textAt(entry, "digest")}
-			if !imageTag.MatchString(found.tag) || !imageDigest.MatchString(found.digest) {
-				return nil, d.broken(file, fmt.Errorf("the image %q has no valid tag and sha256 digest", name))
-			}
-			if _, repeated := images[name]; repeated {
-				return nil, d.broken(file, fmt.Errorf("the image %q is there twice", name))
-			}
-			images[name] = found
 		}
 	}
 	return images, nil
+}
+
+func readVariant(document map[string]any, images map[string]image) error {
+	entries, err := mapsAt(document, "images")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		name := path.Base(textAt(entry, "name"))
+		digest, hasDigest := entry["digest"]
+		found := image{tag: textAt(entry, "newTag"), digest: textAt(entry, "digest")}
+		if !imageTag.MatchString(found.tag) || hasDigest && !imageDigest.MatchString(found.digest) {
+			return fmt.Errorf("the image %q has no valid tag and digest: %v and %v", name, entry["newTag"], digest)
+		}
+		if _, repeated := images[name]; repeated {
+			return fmt.Errorf("the image %q is there twice", name)
+		}
+		images[name] = found
+	}
+	return nil
 }
 
 // readImages reads what the controllers of the main set will run from their Deployments; one that a patch removed is left out.

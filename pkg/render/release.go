@@ -52,6 +52,9 @@ func load(tree fs.FS, name string, instance *v1.FluxInstance) (*release, error) 
 		return nil, &ReleaseError{Release: name, Err: errors.Join(errors.New("its name is not a version"), err)}
 	}
 	r := &release{tree: tree, name: name, version: version}
+	if _, err := fs.Stat(tree, path.Join("flux", name)); err != nil {
+		return nil, r.broken("", err)
+	}
 	if err := r.loadComponents(instance.Components()); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,220 @@
+package render
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+)
+
+// distributions are the real ones that the environment names.
+func distributions(t testing.TB) map[string]fs.FS {
+	t.Helper()
+	found := map[string]fs.FS{}
+	for _, variable := range []string{"DISTRIBUTION_DIR", "FLUX_RELEASES_DIR"} {
+		if dir := os.Getenv(variable); dir != "" {
+			found[variable] = os.DirFS(dir)
+		}
+	}
+	if len(found) == 0 {
+		t.Skip("neither DISTRIBUTION_DIR nor FLUX_RELEASES_DIR is set: released manifests are not looked at")
+	}
+	return found
+}
+
+func eachRelease(t *testing.T, run func(t *testing.T, tree fs.FS, release string)) {
+	t.Helper()
+	for variable, tree := range distributions(t) {
+		releases, err := fs.ReadDir(tree, "flux")
+		if err != nil || len(releases) == 0 {
+			t.Fatalf("%s holds no releases: %v", variable, err)
+		}
+		for _, release := range releases {
+			t.Run(variable+"/"+release.Name(), func(t *testing.T) { run(t, tree, release.Name()) })
+		}
+	}
+}
+
+// everything asks a release for all it can do.
+func everything(tree fs.FS, release string) *v1.FluxInstance {
+	i := instance()
+	i.Namespace = "gitops"
+	i.Spec.Components = nil
+	for _, component := range knownComponents() {
+		if _, err := fs.Stat(tree, path.Join("flux", release, string(component)+".yaml")); err == nil {
+			i.Spec.Components = append(i.Spec.Components, component)
+		}
+	}
+	r, err := load(tree, release, i)
+	since := func(major, minor uint64) bool { return err == nil && r.atLeast(major, minor) }
+	i.Spec.Cluster = &v1.Cluster{
+		NetworkPolicy: true, Multitenant: true, Size: "large", Type: "openshift", Domain: "example.org",
+		ObjectLevelWorkloadIdentity: since(2, 6), MultitenantWorkloadIdentity: since(2, 7),
+	}
+	i.Spec.Distribution.ImagePullSecret = "pull"
+	i.Spec.Sharding = &v1.Sharding{Shards: []string{"a", "b"}, Storage: "persistent"}
+	i.Spec.Storage = &v1.Storage{Class: "standard", Size: "10Gi"}
+	i.Spec.CommonMetadata = &v1.CommonMetadata{Labels: map[string]string{"team": "a"}}
+	synced(func(s *v1.Sync) {
+		s.Kind, s.URL, s.Provider, s.PullSecret = "OCIRepository", "oci://ghcr.io/a/b", "aws", "s"
+	})(i)
+	patched(
+		kustomize.Patch{Target: &kustomize.Selector{Kind: "Deployment"},
+			Patch: "- {op: add, path: /spec/template/spec/tolerations, value: [{operator: Exists}]}"},
+		kustomize.Patch{Patch: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: source-controller}\nspec: {replicas: 2}"},
+		kustomize.Patch{Target: &kustomize.Selector{Kind: "CustomResourceDefinition", Name: "buckets.*"},
+			Patch: "- {op: add, path: /metadata/annotations/example.com~1a, value: b}"},
+	)(i)
+	return i
+}
+
+func TestReleasesRender(t *testing.T) {
+	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
+		plain := instance()
+		plain.Spec.Components = nil
+		instances := []*v1.FluxInstance{plain, everything(tree, release)}
+		for _, kind := range []string{"GitRepository", "OCIRepository", "Bucket"} {
+			i := plain.DeepCopy()
+			synced(func(s *v1.Sync) { s.Kind, s.Provider = kind, "generic" })(i)
+			instances = append(instances, i)
+		}
+		for _, i := range instances {
+			set, err := Render(tree, release, i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSet(t, i, set)
+			checkImages(t, tree, set)
+			again, err := Render(tree, release, i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first, second := marshal(t, set), marshal(t, again)
+			if !bytes.Equal(first, second) || set.Revision != again.Revision {
+				t.Errorf("the same input gave other bytes:\n%s", cmp.Diff(string(first), string(second)))
+			}
+		}
+	})
+}
+
+// TestReleasesParse compares our reading of YAML with that of kubectl.
+func TestReleasesParse(t *testing.T) {
+	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
+		files, err := fs.Glob(tree, path.Join("flux", release, "*.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			content, err := fs.ReadFile(tree, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := parse(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []map[string]any
+			for document := range bytes.SplitSeq(content, []byte("\n---\n")) {
+				text, err := yaml.YAMLToJSON(document)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if string(text) == "null" {
+					continue
+				}
+				o := &unstructured.Unstructured{}
+				if err := o.UnmarshalJSON(text); err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, o.Object)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s is read otherwise (-want +got):\n%s", file, diff)
+			}
+		}
+	})
+}
+
+// checkImages compares the images with the file they come from, read in another way.
+func checkImages(t *testing.T, tree fs.FS, set *Set) {
+	t.Helper()
+	content, err := fs.ReadFile(tree, path.Join("flux-images", set.Revision.Version, "upstream-alpine.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var variant struct {
+		Images []struct{ Name, NewTag, Digest string }
+	}
+	if err := yaml.Unmarshal(content, &variant); err != nil {
+		t.Fatal(err)
+	}
+	for _, image := range set.Images {
+		found := false
+		for _, want := range variant.Images {
+			found = found || want.Name == image.Repository && want.NewTag == image.Tag && want.Digest == image.Digest
+		}
+		if !found {
+			t.Errorf("the image of %s is not the one of the release: %v", image.Name, image)
+		}
+		if (image.Digest == "") != slices.Contains(set.Unpinned(), image.Name) {
+			t.Errorf("Unpinned = %v, but %v", set.Unpinned(), image)
+		}
+	}
+}
+
+func marshal(t testing.TB, set *Set) []byte {
+	t.Helper()
+	content, err := set.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// checkSet checks what holds for every set.
+func checkSet(t *testing.T, i *v1.FluxInstance, set *Set) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, o := range set.Objects {
+		name := describe(o)
+		if seen[identity(o)] {
+			t.Errorf("%s is there twice", name)
+		}
+		seen[identity(o)] = true
+		if IsClusterScoped(o.GetKind()) != (o.GetNamespace() == "") || o.GetNamespace() != "" && o.GetNamespace() != i.Namespace {
+			t.Errorf("%s is in namespace %q", name, o.GetNamespace())
+		}
+		if o.GetLabels()[v1.OwnerNameLabel] != i.Name || o.GetLabels()[v1.OwnerNamespaceLabel] != i.Namespace {
+			t.Errorf("%s has not the labels of its owner", name)
+		}
+		if o.GetKind() == "ClusterRoleBinding" {
+			subjects, err := mapsAt(o.Object, "subjects")
+			if err != nil || slices.ContainsFunc(subjects, func(s map[string]any) bool { return s["namespace"] != i.Namespace }) {
+				t.Errorf("%s has subjects elsewhere: %v, %v", name, subjects, err)
+			}
+		}
+	}
+	if !slices.IsSortedFunc(set.Objects, compareObjects) || set.Objects[0].GetKind() != "Namespace" {
+		t.Error("the objects are not in order")
+	}
+	if len(set.Images) != len(i.Components()) {
+		t.Errorf("%d images for %d components", len(set.Images), len(i.Components()))
+	}
+	if diff := cmp.Diff(set.ReleaseImages, set.Images); diff != "" {
+		t.Errorf("patches that touch no image changed one:\n%s", diff)
+	}
+	if strings.Contains(fmt.Sprint(set.Objects), "."+homeNamespace+".") && i.Namespace != homeNamespace {
+		t.Errorf("something still points to %s", homeNamespace)
+	}
+}

@@ -1,0 +1,242 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/pkg/render"
+)
+
+const (
+	// installs are pairs of an install and a bare apply, after one pair that is not counted.
+	installs     = 5
+	installLimit = 2 * time.Minute
+	// idleTime is how long a settled operator is left alone before its idle memory is read.
+	idleTime = 30 * time.Second
+)
+
+// install is what one install took.
+type install struct {
+	wall    time.Duration
+	used    usage
+	started usage
+	asked   requests
+	before  requests
+	idle    usage
+}
+
+// bareApply is what applying the same objects took without the operator.
+type bareApply struct {
+	wall  time.Duration
+	asked requests
+}
+
+// benchInstall measures installs and bare applies in turn, each into an API server without Flux.
+func (b *bench) benchInstall(ctx context.Context) (Part, error) {
+	set, err := render.Render(b.distribution.catalog.FS, b.distribution.release, instance(b.distribution.release))
+	if err != nil {
+		return Part{}, fmt.Errorf("rendering: %w", err)
+	}
+	b.machine.Objects, b.machine.Components, b.machine.Flux = len(set.Objects), len(set.Images), b.distribution.release
+	var ours []install
+	var floors []bareApply
+	for i := range installs + 1 {
+		idle := time.Duration(0)
+		if i == installs {
+			idle = idleTime
+		}
+		one, err := b.installOnce(ctx, idle)
+		if err != nil {
+			return Part{}, err
+		}
+		floor, err := b.floorOnce(ctx, set.Objects)
+		if err != nil {
+			return Part{}, err
+		}
+		b.say("install %d of %d: %s with %d requests, bare apply %s with %d", i, installs,
+			one.wall.Round(time.Millisecond), len(one.asked), floor.wall.Round(time.Millisecond), len(floor.asked))
+		if i > 0 { // the first pair warms the API server up
+			ours, floors = append(ours, one), append(floors, floor)
+		}
+	}
+	return b.describeInstall(ours, floors), nil
+}
+
+func (b *bench) describeInstall(ours []install, floors []bareApply) Part {
+	var wall, floorWall, asked, floorAsked, cpu, peak, before sample
+	for i, one := range ours {
+		wall, floorWall = append(wall, one.wall.Seconds()), append(floorWall, floors[i].wall.Seconds())
+		asked, floorAsked = append(asked, float64(len(one.asked))), append(floorAsked, float64(len(floors[i].asked)))
+		cpu = append(cpu, (one.used.cpu - one.started.cpu).Seconds())
+		peak = append(peak, inMiB(one.used.peak))
+		before = append(before, float64(len(one.before)))
+	}
+	last := ours[len(ours)-1]
+	return Part{
+		Title: "Install",
+		Method: fmt.Sprintf("A FluxInstance with all components and `wait: false` is created; the time runs until it is Ready. The operator is a process of this machine, freshly started for each install, "+
+			"with the rights of `config/rbac`. The bare apply sends the same objects over %d connections: discovery, definitions, wait until these are established, the rest. "+
+			"%d pairs in turn, after one that is not counted, between which everything is removed again. Requests are read from the audit log; renewals of the leader's lease are not counted.", connections, len(ours)),
+		Figures: []Figure{
+			atMost("wall time against the bare apply", ratio, wall.over(floorWall), 1.3).besides("3 ×").
+				because("The ratio compares the whole pipeline (watch, render, write-ahead inventory, apply in stages, status) with the bare requests."),
+			measured("wall time", seconds, wall).besides("3.0 s"),
+			measured("wall time, bare apply", seconds, floorWall).besides("0.99 s"),
+			atMost("requests", count, asked, 100).besides("177"),
+			measured("requests, bare apply", count, floorAsked).besides("67"),
+			measured("CPU time", seconds, cpu).besides("0.63 s"),
+			measured("peak memory (RSS)", mebibytes, peak).besides("142 MiB"),
+			measured("requests from process start until it waits for work", count, before),
+			atMost(fmt.Sprintf("idle memory %s after the install, anonymous", idleTime), mebibytes, sample{inMiB(last.idle.anon)}, 22).besides("45 MiB"),
+			atMost(fmt.Sprintf("idle memory %s after the install, RSS in all", idleTime), mebibytes, sample{inMiB(last.idle.rss)}, 75).besides("94 to 100 MiB"),
+		},
+		Notes: []string{
+			"Requests of the last install: " + last.asked.summary() + ".",
+			"Requests of the last bare apply: " + floors[len(floors)-1].asked.summary() + ".",
+			"Requests before it, from process start: " + last.before.summary() + ".",
+		},
+	}
+}
+
+// installOnce starts an operator, installs, and removes everything again.
+func (b *bench) installOnce(ctx context.Context, idle time.Duration) (one install, err error) {
+	ctx, cancel := context.WithTimeout(ctx, installLimit+idle)
+	defer cancel()
+	o, err := b.startOperator(ctx)
+	if err != nil {
+		return one, err
+	}
+	defer func() { err = errors.Join(err, o.stop(context.WithoutCancel(ctx))) }()
+	if one.before, err = b.cluster.audit.settle(ctx, operatorUser, o.began); err != nil {
+		return one, err
+	}
+	if one.started, err = o.usage(); err != nil {
+		return one, err
+	}
+	began := time.Now()
+	if err := b.cluster.create(ctx, instance(b.distribution.release)); err != nil {
+		return one, err
+	}
+	one.wall = time.Since(began)
+	if one.asked, err = b.cluster.audit.settle(ctx, operatorUser, began); err != nil {
+		return one, err
+	}
+	if one.used, err = o.usage(); err != nil {
+		return one, err
+	}
+	if idle > 0 {
+		b.say("leaving the operator alone for %s", idle)
+		if err := pause(ctx, idle); err != nil {
+			return one, err
+		}
+		if one.idle, err = o.usage(); err != nil {
+			return one, err
+		}
+	}
+	return one, b.cluster.remove(ctx)
+}
+
+// floorOnce applies the objects without the operator and removes them again.
+func (b *bench) floorOnce(ctx context.Context, objects []*unstructured.Unstructured) (one bareApply, err error) {
+	ctx, cancel := context.WithTimeout(ctx, installLimit)
+	defer cancel()
+	config, err := b.cluster.restConfig(floorUser, "system:masters")
+	if err != nil {
+		return one, err
+	}
+	f, err := newFloor(config)
+	if err != nil {
+		return one, err
+	}
+	defer f.close()
+	began := time.Now()
+	if err := f.apply(ctx, config, objects); err != nil {
+		return one, err
+	}
+	one.wall = time.Since(began)
+	if one.asked, err = b.cluster.audit.settle(ctx, floorUser, began); err != nil {
+		return one, err
+	}
+	return one, b.cluster.clear(ctx, objects)
+}
+
+// create creates a FluxInstance and returns when it is Ready.
+func (c *cluster) create(ctx context.Context, in *v1.FluxInstance) error {
+	events, err := c.admin.Watch(ctx, &v1.FluxInstanceList{}, client.InNamespace(in.Namespace))
+	if err != nil {
+		return fmt.Errorf("watching the FluxInstance: %w", err)
+	}
+	defer events.Stop()
+	if err := c.admin.Create(ctx, in); err != nil {
+		return fmt.Errorf("creating the FluxInstance: %w", err)
+	}
+	return awaitReady(ctx, events, in.Generation)
+}
+
+// remove deletes the FluxInstance and returns when it is gone, which is when the operator has removed everything.
+func (c *cluster) remove(ctx context.Context) error {
+	in := &v1.FluxInstance{ObjectMeta: metav1.ObjectMeta{Name: v1.DefaultInstanceName, Namespace: v1.DefaultNamespace}}
+	if err := c.admin.Delete(ctx, in); err != nil {
+		return fmt.Errorf("deleting the FluxInstance: %w", err)
+	}
+	return c.awaitGone(ctx, in)
+}
+
+// clear deletes objects and waits until they are gone; the namespace stays, as it does after an uninstall.
+func (c *cluster) clear(ctx context.Context, objects []*unstructured.Unstructured) error {
+	objects = slices.DeleteFunc(slices.Clone(objects), func(obj *unstructured.Unstructured) bool { return obj.GetKind() == "Namespace" })
+	for _, obj := range objects {
+		if err := client.IgnoreNotFound(c.admin.Delete(ctx, obj.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationBackground))); err != nil {
+			return fmt.Errorf("deleting %s %q: %w", obj.GetKind(), obj.GetName(), err)
+		}
+	}
+	for _, obj := range objects {
+		if err := c.awaitGone(ctx, obj.DeepCopy()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cluster) awaitGone(ctx context.Context, obj client.Object) error {
+	key := client.ObjectKeyFromObject(obj)
+	return c.group.Await(ctx, fmt.Sprintf("%T %q to be gone", obj, key), func(ctx context.Context) error {
+		err := c.admin.Get(ctx, key, obj)
+		if apierrors.IsNotFound(err) || apimeta.IsNoMatchError(err) {
+			return nil
+		}
+		if err == nil {
+			return errors.New("it is still there")
+		}
+		return err
+	})
+}
+
+// isReady tells whether an instance says that it is ready in this generation or a later one.
+func isReady(in *v1.FluxInstance, generation int64) bool {
+	ready := apimeta.FindStatusCondition(in.Status.Conditions, meta.ReadyCondition)
+	return ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration >= generation
+}
+
+// pause waits for a while; it is for leaving a process alone, not for hoping that something happens.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

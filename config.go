@@ -63,7 +63,10 @@ func (c *config) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&c.gracefulShutdownTime, "graceful-shutdown-timeout", 8*time.Second, "how long a pass may take to end on shutdown")
 }
 
-// configure reads flags and environment. It returns nil without an error when it only had to print something.
+// errPrinted ends a run that was only asked for help or the version.
+var errPrinted = errors.New("printed what was asked for")
+
+// configure reads flags and environment. It returns errPrinted when nothing is left to do.
 func configure(args []string, lookup func(string) (string, bool)) (*config, error) {
 	c := &config{}
 	fs := pflag.NewFlagSet("flux-operator", pflag.ContinueOnError)
@@ -74,13 +77,13 @@ func configure(args []string, lookup func(string) (string, bool)) (*config, erro
 	}
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
-			return nil, nil
+			return nil, errPrinted
 		}
-		return nil, err
+		return nil, fmt.Errorf("reading flags: %w", err)
 	}
 	if *version {
 		_, err := fmt.Fprintln(os.Stdout, VERSION)
-		return nil, err
+		return nil, errors.Join(errPrinted, err)
 	}
 	if fs.NArg() > 0 {
 		return nil, fmt.Errorf("argument %q: flux-operator takes flags only", fs.Arg(0))

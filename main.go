@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -14,12 +15,12 @@ var VERSION = "0.0.0-dev"
 
 func main() {
 	config, err := configure(os.Args[1:], os.LookupEnv)
+	if errors.Is(err, errPrinted) {
+		return
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
-	}
-	if config == nil { // help or version was asked for and printed
-		return
 	}
 	if err := run(ctrl.SetupSignalHandler(), config); err != nil {
 		ctrl.Log.Error(err, "the operator failed")

@@ -31,7 +31,7 @@ import (
 const leaderElectionID = "flux-operator"
 
 // newManager builds the manager with its cache of FluxInstances, its metrics server and leader election.
-func newManager(c *config) (ctrl.Manager, error) {
+func newManager(c *config) (ctrl.Manager, error) { //nolint:ireturn // controller-runtime hands out its manager as an interface
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err

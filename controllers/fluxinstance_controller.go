@@ -62,7 +62,8 @@ type attempt struct {
 
 // Reconcile runs one pass over a FluxInstance.
 func (r *FluxInstanceReconciler) Reconcile(ctx context.Context, instance *v1.FluxInstance) (ctrl.Result, error) {
-	defer r.Watchdog.Enter(instance.Timeout() + passSlack)()
+	leave := r.Watchdog.Enter(instance.Timeout() + passSlack)
+	defer leave()
 	if instance.Namespace != r.Facts.OperatorNamespace {
 		return r.refuse(ctx, instance)
 	}

@@ -246,11 +246,11 @@ var _ = Describe("FluxInstance", Ordered, func() {
 	})
 
 	It("reports a distribution that is not there, and goes on when it is", func(ctx SpecContext) {
-		real := distribution
+		generated := distribution
 		distribution = GinkgoT().TempDir()
 		Expect(k8s.Create(ctx, newInstance(nil))).To(Succeed())
 		expectFailure(ctx, v1.ReasonArtifactFailed)
-		distribution = real
+		distribution = generated
 		expectReady(ctx)
 	})
 
@@ -261,7 +261,7 @@ var _ = Describe("FluxInstance", Ordered, func() {
 		change(ctx, func(in *v1.FluxInstance) { in.Spec.Cluster.NetworkPolicy = false })
 		Expect(expectFailure(ctx, v1.ReasonPruneFailed)).To(ContainSubstring("allow-egress"))
 		Expect(fetch(ctx).Status.Inventory.Entries).To(ContainElement(v1.ResourceRef{ID: "flux-system_allow-egress_networking.k8s.io_NetworkPolicy", Version: "v1"}))
-		allow()
+		allow(ctx)
 		expectReady(ctx)
 		Expect(apierrors.IsNotFound(exists(ctx, &networkingv1.NetworkPolicy{}, "allow-egress"))).To(BeTrue())
 	})
@@ -273,7 +273,7 @@ var _ = Describe("FluxInstance", Ordered, func() {
 		Expect(k8s.Delete(ctx, newInstance(nil))).To(Succeed())
 		Expect(expectFailure(ctx, v1.ReasonUninstallFailed)).To(ContainSubstring("source-controller"))
 		Expect(fetch(ctx).Finalizers).To(ContainElement(v1.Finalizer))
-		allow()
+		allow(ctx)
 		Eventually(func() bool {
 			return apierrors.IsNotFound(exists(ctx, &v1.FluxInstance{}, v1.DefaultInstanceName))
 		}, soon, tick).Should(BeTrue())
@@ -325,7 +325,7 @@ var _ = Describe("FluxInstance", Ordered, func() {
 })
 
 // forbidDeletion makes the API server refuse to delete a kind in the namespace of Flux, until the returned function is called.
-func forbidDeletion(ctx context.Context, kind schema.GroupVersionKind, resource string) (allow func()) {
+func forbidDeletion(ctx context.Context, kind schema.GroupVersionKind, resource string) (allow func(context.Context)) {
 	GinkgoHelper()
 	name := "forbid-" + resource
 	policy := &admissionv1.ValidatingAdmissionPolicy{
@@ -346,9 +346,9 @@ func forbidDeletion(ctx context.Context, kind schema.GroupVersionKind, resource 
 	}
 	Expect(k8s.Create(ctx, policy)).To(Succeed())
 	Expect(k8s.Create(ctx, binding)).To(Succeed())
-	allow = func() {
-		Expect(client.IgnoreNotFound(k8s.Delete(context.Background(), binding))).To(Succeed())
-		Expect(client.IgnoreNotFound(k8s.Delete(context.Background(), policy))).To(Succeed())
+	allow = func(ctx context.Context) {
+		Expect(client.IgnoreNotFound(k8s.Delete(ctx, binding))).To(Succeed())
+		Expect(client.IgnoreNotFound(k8s.Delete(ctx, policy))).To(Succeed())
 	}
 	DeferCleanup(allow)
 	Eventually(func(g Gomega) {

@@ -45,8 +45,7 @@ func stall(reason string, err error) error {
 
 // asFailure finds the failure in an error chain; an error without one is retried as a failed reconciliation.
 func asFailure(err error) *failure {
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		return &failure{reason: f.reason, stalled: f.stalled, err: err}
 	}
 	return &failure{reason: v1.ReasonReconciliationFailed, err: err}

@@ -1,6 +1,9 @@
 package render
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // FieldError tells that the FluxInstance asks for something that cannot be rendered; only its author can mend it.
 type FieldError struct {
@@ -23,7 +26,7 @@ func (e *FieldError) Error() string {
 	if e.Cure != "" {
 		text += "; " + e.Cure
 	}
-	return text
+	return oneLine(text)
 }
 
 // Unwrap returns the cause.
@@ -43,10 +46,13 @@ type ReleaseError struct {
 // Error implements error.
 func (e *ReleaseError) Error() string {
 	if e.File == "" {
-		return fmt.Sprintf("release %s cannot be used: %v", e.Release, e.Err)
+		return oneLine(fmt.Sprintf("release %s cannot be used: %v", e.Release, e.Err))
 	}
-	return fmt.Sprintf("release %s cannot be used: %s: %v", e.Release, e.File, e.Err)
+	return oneLine(fmt.Sprintf("release %s cannot be used: %s: %v", e.Release, e.File, e.Err))
 }
 
 // Unwrap returns the cause.
 func (e *ReleaseError) Unwrap() error { return e.Err }
+
+// oneLine keeps messages fit for conditions: parsers like to report over several lines.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

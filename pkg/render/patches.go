@@ -1,25 +1,16 @@
 package render
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"regexp"
-	"strings"
+	"slices"
 
 	"github.com/fluxcd/pkg/apis/kustomize"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/kustomize/api/filters/patchjson6902"
-	"sigs.k8s.io/kustomize/api/filters/patchstrategicmerge"
 	"sigs.k8s.io/kustomize/api/types"
-	"sigs.k8s.io/kustomize/kyaml/kio"
 	"sigs.k8s.io/kustomize/kyaml/resid"
-	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 )
 
-// applyPatches lets kustomize's own filters apply the user's patches, one after the other and each to the objects it selects only.
+// applyPatches applies the user's patches as kustomize does, one after the other and each to the objects it selects only.
 //
 // A patch that selects nothing is an error: whoever wrote it meant something by it. That is also why no whole kustomization is
 // built: it would pass over such a patch in silence, and would have to read all definitions to change none of them.
@@ -62,103 +53,6 @@ func (d *draft) applyPatch(field string, patch kustomize.Patch) error {
 	return nil
 }
 
-// change is one thing a patch does: what to select and the filter to run on it.
-type change struct {
-	selector types.Selector
-	filter   func() kio.Filter
-}
-
-func (c change) target() string {
-	s := c.selector
-	var parts []string
-	for _, part := range [][2]string{{"group", s.Group}, {"version", s.Version}, {"kind", s.Kind}, {"namespace", s.Namespace},
-		{"name", s.Name}, {"labels", s.LabelSelector}, {"annotations", s.AnnotationSelector}} {
-		if part[1] != "" {
-			parts = append(parts, part[0]+" "+part[1])
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// readPatch tells the two forms of patches apart: operations are a list, a strategic merge patch is an object.
-func readPatch(patch kustomize.Patch) ([]change, error) {
-	documents, err := patchDocuments(patch.Patch)
-	if err != nil {
-		return nil, err
-	}
-	if len(documents) == 1 && documents[0].YNode().Kind == kyaml.SequenceNode {
-		if patch.Target == nil {
-			return nil, errors.New("a list of operations needs a target")
-		}
-		filter := patchjson6902.Filter{Patch: strings.TrimSpace(patch.Patch)}
-		return []change{{selector: selectorOf(patch.Target), filter: func() kio.Filter { return filter }}}, nil
-	}
-	if patch.Target != nil && len(documents) > 1 {
-		return nil, errors.New("with a target it can hold one document only")
-	}
-	var changes []change
-	for _, document := range documents {
-		if document.YNode().Kind != kyaml.MappingNode {
-			return nil, errors.New("a document is neither an object nor a list of operations")
-		}
-		c := change{filter: func() kio.Filter { return patchstrategicmerge.Filter{Patch: document.Copy()} }}
-		if patch.Target != nil {
-			c.selector = selectorOf(patch.Target)
-		} else if c.selector, err = selectorFrom(document); err != nil {
-			return nil, err
-		}
-		changes = append(changes, c)
-	}
-	return changes, nil
-}
-
-func patchDocuments(text string) ([]*kyaml.RNode, error) {
-	decoder := kyaml.NewDecoder(bytes.NewBufferString(text))
-	var documents []*kyaml.RNode
-	for range maxDocuments {
-		var node kyaml.Node
-		err := decoder.Decode(&node)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if document := kyaml.NewRNode(&node); !document.IsNilOrEmpty() {
-			documents = append(documents, document)
-		}
-	}
-	if len(documents) == 0 {
-		return nil, errors.New("it is empty")
-	}
-	return documents, nil
-}
-
-func selectorOf(target *kustomize.Selector) types.Selector {
-	return types.Selector{
-		ResId: resid.ResId{
-			Gvk:       resid.Gvk{Group: target.Group, Version: target.Version, Kind: target.Kind},
-			Name:      target.Name,
-			Namespace: target.Namespace,
-		},
-		LabelSelector:      target.LabelSelector,
-		AnnotationSelector: target.AnnotationSelector,
-	}
-}
-
-// selectorFrom reads from a strategic merge patch without a target which one object it means.
-func selectorFrom(document *kyaml.RNode) (types.Selector, error) {
-	if document.GetKind() == "" || document.GetApiVersion() == "" || document.GetName() == "" {
-		return types.Selector{}, errors.New("without a target it needs apiVersion, kind and metadata.name")
-	}
-	group, version := resid.ParseGroupVersion(document.GetApiVersion())
-	return types.Selector{ResId: resid.ResId{
-		Gvk:       resid.Gvk{Group: regexp.QuoteMeta(group), Version: regexp.QuoteMeta(version), Kind: regexp.QuoteMeta(document.GetKind())},
-		Name:      regexp.QuoteMeta(document.GetName()),
-		Namespace: regexp.QuoteMeta(document.GetNamespace()),
-	}}, nil
-}
-
 // selectObjects finds what a change is for. Objects answer to the name they have in the release and to their final one.
 func (d *draft) selectObjects(c change) ([]*object, error) {
 	pattern, err := types.NewSelectorRegex(&c.selector)
@@ -184,62 +78,32 @@ func (d *draft) selectObjects(c change) ([]*object, error) {
 			selected = append(selected, o)
 		}
 	}
+	hasFinalName := func(o *object) bool { return pattern.MatchName(o.GetName()) }
+	if c.one && slices.ContainsFunc(selected, hasFinalName) {
+		selected = slices.DeleteFunc(selected, func(o *object) bool { return !hasFinalName(o) })
+	}
 	return selected, nil
 }
 
-// changeObject runs the filter on one object; an object that the patch deletes leaves the set.
+// changeObject runs one change on one object; an object that the patch deletes leaves the set.
 func (d *draft) changeObject(o *object, c change) (err error) {
-	// The filters are somebody else's and the patch is a user's: a panic there must stay that user's problem.
+	// The libraries are somebody else's and the patch is a user's: a panic there must stay that user's problem.
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("kustomize gave up: %v", p)
 		}
 	}()
-	node, err := kyaml.FromMap(o.Object)
+	result, err := c.apply(o.Unstructured)
 	if err != nil {
 		return err
 	}
-	results, err := c.filter().Filter([]*kyaml.RNode{node})
-	if err != nil {
-		return err
-	}
-	if len(results) == 0 || results[0].IsNilOrEmpty() {
-		d.remove(o)
+	if result == nil {
+		d.objects = slices.DeleteFunc(d.objects, func(other *object) bool { return other == o })
 		return nil
 	}
-	changed, err := results[0].MarshalJSON()
-	if err != nil {
-		return err
-	}
-	result := &unstructured.Unstructured{}
-	if err := result.UnmarshalJSON(changed); err != nil {
-		return err
-	}
-	restoreIdentity(result, o, c)
 	if err := checkShape(result); err != nil {
 		return err
 	}
 	o.Unstructured = result
 	return nil
-}
-
-// restoreIdentity undoes that a strategic merge patch renames what it is applied to; its own name need not be the target's.
-func restoreIdentity(result *unstructured.Unstructured, o *object, c change) {
-	if _, isMerge := c.filter().(patchstrategicmerge.Filter); !isMerge {
-		return
-	}
-	result.SetAPIVersion(o.GetAPIVersion())
-	result.SetKind(o.GetKind())
-	result.SetName(o.GetName())
-	result.SetNamespace(o.GetNamespace())
-}
-
-func (d *draft) remove(gone *object) {
-	kept := d.objects[:0:0]
-	for _, o := range d.objects {
-		if o != gone {
-			kept = append(kept, o)
-		}
-	}
-	d.objects = kept
 }

@@ -1,0 +1,90 @@
+package render
+
+import (
+	"io/fs"
+	"path"
+	"testing"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/pkg/version"
+)
+
+// newest picks the newest release of a distribution named by the environment.
+func newest(b *testing.B) (fs.FS, string) {
+	b.Helper()
+	for _, tree := range distributions(b) {
+		entries, err := fs.ReadDir(tree, "flux")
+		if err != nil {
+			b.Fatal(err)
+		}
+		var names []string
+		for _, entry := range entries {
+			names = append(names, entry.Name())
+		}
+		return tree, version.Newest(names)
+	}
+	return nil, ""
+}
+
+// BenchmarkRender renders all components of the newest release cold: reading, parsing, changing and summing up. Beside it stand the
+// same with everything a spec can ask for, and the smallest kustomize run over the same files, which changes nothing.
+func BenchmarkRender(b *testing.B) {
+	tree, release := newest(b)
+	plain := instance()
+	plain.Spec.Components = knownComponents()
+	for name, i := range map[string]*v1.FluxInstance{"plain": plain, "everything": everything(tree, release)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Render(tree, release, i); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("kustomize", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			runKustomize(b, tree, release)
+		}
+	})
+}
+
+func runKustomize(b *testing.B, tree fs.FS, release string) {
+	b.Helper()
+	files, err := fs.Glob(tree, path.Join("flux", release, "*.yaml"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	memory := filesys.MakeFsInMemory()
+	kustomization := types.Kustomization{}
+	for _, file := range files {
+		content, err := fs.ReadFile(tree, file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := memory.WriteFile(path.Base(file), content); err != nil {
+			b.Fatal(err)
+		}
+		kustomization.Resources = append(kustomization.Resources, path.Base(file))
+	}
+	content, err := yaml.Marshal(kustomization)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := memory.WriteFile("kustomization.yaml", content); err != nil {
+		b.Fatal(err)
+	}
+	set, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, ".")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := set.AsYaml(); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -1,0 +1,180 @@
+package render
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/fluxcd/pkg/apis/kustomize"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/kustomize/api/filters/patchstrategicmerge"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/resid"
+	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
+	"sigs.k8s.io/yaml"
+)
+
+// change is one thing a patch does.
+type change struct {
+	// selector says to which objects.
+	selector types.Selector
+	// one says that a single object is meant, by its final name if any has it.
+	one bool
+	// apply returns the changed object, nil when it is to be deleted; the object itself stays as it is.
+	apply func(*unstructured.Unstructured) (*unstructured.Unstructured, error)
+}
+
+// target names the selected objects for a reader.
+func (c change) target() string {
+	s := c.selector
+	var parts []string
+	for _, part := range [][2]string{{"group", s.Group}, {"version", s.Version}, {"kind", s.Kind}, {"namespace", s.Namespace},
+		{"name", s.Name}, {"labels", s.LabelSelector}, {"annotations", s.AnnotationSelector}} {
+		if part[1] != "" {
+			parts = append(parts, part[0]+" "+part[1])
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// readPatch tells the two forms of patches apart: operations are a list, a strategic merge patch is an object.
+func readPatch(patch kustomize.Patch) ([]change, error) {
+	documents, err := patchDocuments(patch.Patch)
+	if err != nil {
+		return nil, err
+	}
+	if len(documents) == 1 && documents[0].YNode().Kind == kyaml.SequenceNode {
+		return readOperations(patch)
+	}
+	if patch.Target != nil && len(documents) > 1 {
+		return nil, errors.New("with a target it can hold one document only")
+	}
+	var changes []change
+	for _, document := range documents {
+		if document.YNode().Kind != kyaml.MappingNode {
+			return nil, errors.New("a document is neither an object nor a list of operations")
+		}
+		c := change{apply: mergeOf(document)}
+		if patch.Target != nil {
+			c.selector = selectorOf(patch.Target)
+		} else {
+			c.one = true
+			if c.selector, err = selectorFrom(document); err != nil {
+				return nil, err
+			}
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
+
+func patchDocuments(text string) ([]*kyaml.RNode, error) {
+	decoder := kyaml.NewDecoder(bytes.NewBufferString(text))
+	var documents []*kyaml.RNode
+	for range maxDocuments {
+		var node kyaml.Node
+		err := decoder.Decode(&node)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if document := kyaml.NewRNode(&node); !document.IsNilOrEmpty() {
+			documents = append(documents, document)
+		}
+	}
+	if len(documents) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	return documents, nil
+}
+
+// readOperations reads a list of operations. They go to the library that kustomize uses, but as JSON all the way, without
+// kustomize's detours over YAML.
+func readOperations(patch kustomize.Patch) ([]change, error) {
+	if patch.Target == nil {
+		return nil, errors.New("a list of operations needs a target")
+	}
+	text, err := yaml.YAMLToJSON([]byte(patch.Patch))
+	if err != nil {
+		return nil, err
+	}
+	operations, err := jsonpatch.DecodePatch(text)
+	if err != nil {
+		return nil, err
+	}
+	apply := func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+		before, err := o.MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		after, err := operations.Apply(before)
+		if err != nil {
+			return nil, err
+		}
+		result := &unstructured.Unstructured{}
+		return result, result.UnmarshalJSON(after)
+	}
+	return []change{{selector: selectorOf(patch.Target), apply: apply}}, nil
+}
+
+// mergeOf lets kustomize merge a document into an object; the document's own name need not be that of the object.
+func mergeOf(document *kyaml.RNode) func(*unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+		node, err := kyaml.FromMap(o.Object)
+		if err != nil {
+			return nil, err
+		}
+		merged, err := patchstrategicmerge.Filter{Patch: document.Copy()}.Filter([]*kyaml.RNode{node})
+		if err != nil {
+			return nil, err
+		}
+		if len(merged) == 0 || merged[0].IsNilOrEmpty() {
+			return nil, nil
+		}
+		after, err := merged[0].MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		fields := map[string]any{}
+		if err := json.Unmarshal(after, &fields); err != nil {
+			return nil, err
+		}
+		result := &unstructured.Unstructured{Object: fields}
+		result.SetAPIVersion(o.GetAPIVersion())
+		result.SetKind(o.GetKind())
+		result.SetName(o.GetName())
+		result.SetNamespace(o.GetNamespace())
+		return result, nil
+	}
+}
+
+func selectorOf(target *kustomize.Selector) types.Selector {
+	return types.Selector{
+		ResId: resid.ResId{
+			Gvk:       resid.Gvk{Group: target.Group, Version: target.Version, Kind: target.Kind},
+			Name:      target.Name,
+			Namespace: target.Namespace,
+		},
+		LabelSelector:      target.LabelSelector,
+		AnnotationSelector: target.AnnotationSelector,
+	}
+}
+
+// selectorFrom reads from a strategic merge patch without a target which one object it means.
+func selectorFrom(document *kyaml.RNode) (types.Selector, error) {
+	if document.GetKind() == "" || document.GetApiVersion() == "" || document.GetName() == "" {
+		return types.Selector{}, errors.New("without a target it needs apiVersion, kind and metadata.name")
+	}
+	group, version := resid.ParseGroupVersion(document.GetApiVersion())
+	return types.Selector{ResId: resid.ResId{
+		Gvk:       resid.Gvk{Group: regexp.QuoteMeta(group), Version: regexp.QuoteMeta(version), Kind: regexp.QuoteMeta(document.GetKind())},
+		Name:      regexp.QuoteMeta(document.GetName()),
+		Namespace: regexp.QuoteMeta(document.GetNamespace()),
+	}}, nil
+}

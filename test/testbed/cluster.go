@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,12 +60,21 @@ type Servers struct {
 	CAFile string
 }
 
-// Attach returns the running cluster of the given name, or [ErrNotRunning]; an empty name means [DefaultName].
+// Attach returns the running cluster of the given name; an empty name means [DefaultName]. It fails with [ErrNotRunning] also when
+// the cluster has not become ready yet.
 func Attach(name string) (*Cluster, error) {
 	dir, err := stateDir(name)
 	if err != nil {
 		return nil, err
 	}
+	if _, err := os.Stat(filepath.Join(dir, readyFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotRunning
+	}
+	return attach(dir)
+}
+
+// attach returns the cluster in dir, ready or not.
+func attach(dir string) (*Cluster, error) {
 	c, err := readConfig(dir)
 	if err != nil {
 		return nil, err

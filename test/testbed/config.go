@@ -90,6 +90,8 @@ const (
 	configFile = "config.json"
 	stateFile  = "state.json"
 	holderFile = "holder.json"
+	// readyFile exists from the end of a complete start on.
+	readyFile = "ready"
 )
 
 // writeJSON replaces a file, so that readers see the old content or the new.

@@ -29,7 +29,7 @@ func (h holder) alive() bool {
 
 // kept are the folders that a removed cluster leaves in its state folder: logs for whoever asks what happened, images and
 // their digests so that the next cluster need not push them again.
-func kept() []string { return []string{"logs", "registry", "images.json", "lock"} }
+func kept() []string { return []string{"logs", "registry", "images.json", "start.lock"} }
 
 // Down removes the named cluster: processes, mounts, namespaces, control groups and its data. Logs and the registry's images stay;
 // [Purge] removes those too. It is no error when the cluster does not run.

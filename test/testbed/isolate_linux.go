@@ -42,9 +42,9 @@ func Init(dir string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var files []*os.File
-	for fd := range listenersFD + len(c.Endpoints) - lockFD {
-		files = append(files, inherited(uintptr(lockFD+fd), "inherited"))
+	files := []*os.File{inherited(progressFD, "progress")}
+	for i, e := range c.Endpoints {
+		files = append(files, inherited(uintptr(listenersFD+i), e.Name))
 	}
 	return sandbox.Init(c.Program, []string{"supervise", "--dir", dir}, files)
 }

@@ -18,11 +18,9 @@ import (
 )
 
 const (
-	// The files that the supervising process inherits, in this order: the lock of the cluster's folder, the pipe for
-	// progress, then one listener per endpoint.
-	lockFD      = 3
-	progressFD  = 4
-	listenersFD = 5
+	// The files that the supervising process inherits: the pipe for progress, then one listener per endpoint.
+	progressFD  = 3
+	listenersFD = 4
 
 	// readyLine and failedPrefix end the progress; every other line is a step.
 	readyLine    = "ready"
@@ -39,7 +37,6 @@ const (
 func Supervise(ctx context.Context, dir string) error {
 	progress := inherited(progressFD, "progress")
 	defer progress.Close()
-	syscall.CloseOnExec(lockFD)
 	err := supervise(ctx, dir, progress)
 	if err != nil {
 		fmt.Fprintf(progress, "%s%q\n", failedPrefix, err.Error())

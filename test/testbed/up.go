@@ -22,7 +22,8 @@ import (
 const downLimit = 30 * time.Second
 
 // Up starts a cluster and returns when its node is ready and its DNS answers. What an earlier run left behind when it crashed is
-// removed first. A cluster of the same name that runs already is returned as it is, if it has the same Kubernetes version.
+// removed first. A cluster of the same name that runs already is returned as it is, if it has the same Kubernetes version; another
+// process that starts the same cluster is waited for.
 // When Up fails or ctx ends, nothing is left but logs.
 func Up(ctx context.Context, opts Options) (*Cluster, error) {
 	opts, err := opts.complete()
@@ -36,19 +37,20 @@ func Up(ctx context.Context, opts Options) (*Cluster, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the cluster's folder: %w", err)
 	}
-	held, err := tryLock(filepath.Join(dir, "lock"))
-	if errors.Is(err, errLocked) {
-		return reuse(ctx, opts)
-	}
+	// One start at a time; the lock of the cluster itself is held by whatever keeps it running.
+	starting, err := awaitLock(ctx, filepath.Join(dir, "start.lock"))
 	if err != nil {
 		return nil, err
 	}
-	defer held.Close()
+	defer starting.Close()
+	if cluster, err := reuse(ctx, opts); !errors.Is(err, ErrNotRunning) {
+		return cluster, err
+	}
 	if err := remove(ctx, dir); err != nil {
 		return nil, fmt.Errorf("removing what an earlier run left behind: %w", err)
 	}
-	u := &starter{opts: opts, dir: dir, lock: held}
-	cluster, err := u.start(ctx)
+	s := &starter{opts: opts, dir: dir}
+	cluster, err := s.start(ctx)
 	if err != nil {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), downLimit)
 		defer cancel()
@@ -57,19 +59,20 @@ func Up(ctx context.Context, opts Options) (*Cluster, error) {
 	return cluster, nil
 }
 
-// reuse returns the running cluster when it is what the options ask for.
+// reuse returns the running cluster when it is what the options ask for. One whose start was cut off counts as not running.
 func reuse(ctx context.Context, opts Options) (*Cluster, error) {
 	cluster, err := Attach(opts.Name)
 	if err != nil {
-		return nil, fmt.Errorf("attaching to a testbed that another process starts or stops: %w", err)
+		return nil, err
 	}
-	if cluster.config.Kubernetes != opts.Kubernetes {
-		return nil, fmt.Errorf("starting testbed %q: it runs already, with Kubernetes %s", opts.Name, cluster.config.Kubernetes)
+	if cluster.Kubernetes != opts.Kubernetes {
+		return nil, fmt.Errorf("starting testbed %q: it runs already, with Kubernetes %s", opts.Name, cluster.Kubernetes)
 	}
 	if err := cluster.Check(ctx); err != nil {
 		return nil, fmt.Errorf("attaching to testbed %q: %w", opts.Name, err)
 	}
-	fmt.Fprintf(opts.Progress, "testbed: %s runs already\n", opts.Name)
+	cluster.Progress = opts.Progress
+	cluster.say("%s runs already", opts.Name)
 	return cluster, nil
 }
 
@@ -77,7 +80,6 @@ func reuse(ctx context.Context, opts Options) (*Cluster, error) {
 type starter struct {
 	opts   Options
 	dir    string
-	lock   *os.File
 	config config
 }
 
@@ -92,13 +94,16 @@ func (s *starter) start(ctx context.Context) (*Cluster, error) {
 	if err := s.launch(ctx); err != nil {
 		return nil, err
 	}
-	cluster, err := Attach(s.opts.Name)
+	cluster, err := attach(s.dir)
 	if err != nil {
 		return nil, err
 	}
 	cluster.Progress = s.opts.Progress
 	if err := cluster.install(ctx); err != nil {
 		return nil, err
+	}
+	if err := os.WriteFile(s.config.file(readyFile), nil, 0o644); err != nil {
+		return nil, fmt.Errorf("calling the cluster ready: %w", err)
 	}
 	s.say("ready after %.0f s", time.Since(begin).Seconds())
 	return cluster, nil
@@ -230,12 +235,11 @@ func (s *starter) launch(ctx context.Context) error {
 		return fmt.Errorf("starting the cluster: %w", err)
 	}
 	defer reader.Close()
-	files, err := inheritance(s.lock, writer, listeners, s.config)
-	if err != nil {
-		return errors.Join(err, writer.Close())
+	files, err := inheritance(writer, listeners, s.config)
+	if err == nil {
+		err = s.startHolder(files)
 	}
-	err = s.startHolder(files)
-	for _, file := range files[1:] {
+	for _, file := range files {
 		file.Close()
 	}
 	if err != nil {
@@ -272,9 +276,9 @@ func (s *starter) openEndpoints() ([]*net.TCPListener, error) {
 	return listeners, nil
 }
 
-// inheritance lists the files of the supervising process from number 3 on. The first belongs to the caller.
-func inheritance(lock, progress *os.File, listeners []*net.TCPListener, c config) ([]*os.File, error) {
-	files := []*os.File{lock, progress}
+// inheritance lists the files of the supervising process from number 3 on, as far as there are any.
+func inheritance(progress *os.File, listeners []*net.TCPListener, c config) ([]*os.File, error) {
+	files := []*os.File{progress}
 	for _, l := range listeners {
 		file, err := l.File()
 		if err != nil {

@@ -58,6 +58,8 @@ type running struct {
 type Group struct {
 	logs   string
 	starts chan func()
+	closed chan struct{}
+	once   sync.Once
 
 	mu      sync.Mutex
 	members []*running
@@ -68,7 +70,7 @@ func NewGroup(logs string) (*Group, error) {
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return nil, fmt.Errorf("making log folder: %w", err)
 	}
-	g := &Group{logs: logs, starts: make(chan func())}
+	g := &Group{logs: logs, starts: make(chan func()), closed: make(chan struct{})}
 	go g.serveStarts()
 	return g, nil
 }
@@ -77,8 +79,13 @@ func NewGroup(logs string) (*Group, error) {
 // their parent, and the kernel takes the thread that started them for the parent.
 func (g *Group) serveStarts() {
 	runtime.LockOSThread()
-	for start := range g.starts {
-		start()
+	for {
+		select {
+		case start := <-g.starts:
+			start()
+		case <-g.closed:
+			return
+		}
 	}
 }
 
@@ -94,9 +101,7 @@ func (g *Group) Start(s Spec) error {
 	cmd.Env = append(os.Environ(), s.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = attributes()
-	result := make(chan error, 1)
-	g.starts <- func() { result <- cmd.Start() }
-	if err := <-result; err != nil {
+	if err := g.launch(cmd); err != nil {
 		return fmt.Errorf("starting %q: %w", s.Name, err)
 	}
 	r := &running{name: s.Name, cmd: cmd, log: path, done: make(chan struct{})}
@@ -108,6 +113,17 @@ func (g *Group) Start(s Spec) error {
 	defer g.mu.Unlock()
 	g.members = append(g.members, r)
 	return nil
+}
+
+// launch has the command started by the group's own thread.
+func (g *Group) launch(cmd *exec.Cmd) error {
+	result := make(chan error, 1)
+	select {
+	case g.starts <- func() { result <- cmd.Start() }:
+		return <-result
+	case <-g.closed:
+		return errors.New("its group is closed")
+	}
 }
 
 // Log returns the path of a program's log.
@@ -174,19 +190,18 @@ func (g *Group) Await(ctx context.Context, what string, check func(context.Conte
 	}
 }
 
-// Close stops the programs, the last started first: SIGTERM, then SIGKILL for what has not ended when ctx ends.
+// Close stops the programs, the last started first: SIGTERM, then SIGKILL for what has not ended when ctx ends. No program can be
+// started afterwards.
 func (g *Group) Close(ctx context.Context) {
 	members := g.snapshot()
 	slices.Reverse(members)
 	for _, r := range members {
 		r.stop(ctx)
 	}
+	// The thread that started the programs has to outlive them.
+	g.once.Do(func() { close(g.closed) })
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.starts != nil {
-		close(g.starts)
-		g.starts = nil
-	}
 	g.members = nil
 }
 

@@ -27,9 +27,9 @@ type Request struct {
 
 // auditEvent is a line of the audit log.
 type auditEvent struct {
-	AuditID    string `json:"auditID"`
+	AuditID    string `json:"auditID"` //nolint:tagliatelle // the API server's own spelling
 	Verb       string `json:"verb"`
-	RequestURI string `json:"requestURI"`
+	RequestURI string `json:"requestURI"` //nolint:tagliatelle // the API server's own spelling
 	UserAgent  string `json:"userAgent"`
 	User       struct {
 		Username string `json:"username"`

@@ -183,8 +183,7 @@ func (c *Cluster) Exec(ctx context.Context, name string, args ...string) (int, e
 	if c.Simulated {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		err := cmd.Run()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			return exit.ExitCode(), nil
 		}
 		return 0, err
@@ -213,7 +212,7 @@ func (c *Cluster) holder() (int, error) {
 	return h.PID, nil
 }
 
-func (c *Cluster) say(format string, args ...any) {
+func (c *Cluster) sayf(format string, args ...any) {
 	fmt.Fprintf(c.Progress, "testbed: "+format+"\n", args...)
 }
 

@@ -154,6 +154,7 @@ func listen(names []string, inside func(name, port string) string) ([]endpoint, 
 
 func closeAll(listeners []*net.TCPListener) {
 	for _, l := range listeners {
-		l.Close()
+		// A listener that was closed already is what the caller wants.
+		_ = l.Close()
 	}
 }

@@ -119,7 +119,7 @@ func (c *Cluster) Push(ctx context.Context, names ...string) (map[string]string,
 			}
 			img.Tag = version
 		}
-		c.say("image %s (%d of %d)", img.name(), i+1, len(names))
+		c.sayf("image %s (%d of %d)", img.name(), i+1, len(names))
 		digest, err := c.PushImage(ctx, img)
 		if err != nil {
 			return nil, err

@@ -28,7 +28,7 @@ func (c *Cluster) install(ctx context.Context) error {
 	if _, err := c.Push(ctx, "pause", "coredns"); err != nil {
 		return err
 	}
-	c.say("starting DNS")
+	c.sayf("starting DNS")
 	manifest := strings.NewReplacer(
 		"$NODE_IP", node.IP, "$HOST_NAMES", hostNames(), "$CLUSTER_DNS", node.DNSIP,
 		"$IMAGE", c.Servers.RegistryInside+"/"+corednsImage().name(),

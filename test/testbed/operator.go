@@ -34,7 +34,7 @@ func (c *Cluster) PushOperator(ctx context.Context, distribution string, fluxVer
 		return "", err
 	}
 	img := OperatorImage(operatorTag, os.DirFS(dir))
-	c.say("image %s", img.name())
+	c.sayf("image %s", img.name())
 	digest, err := c.PushImage(ctx, img)
 	if err != nil {
 		return "", err

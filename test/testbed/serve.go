@@ -81,7 +81,7 @@ func writeServerKeys(c config) error {
 	if err != nil {
 		return err
 	}
-	if err := authority.Pair.Write(dir, "ca"); err != nil {
+	if err := authority.Write(dir, "ca"); err != nil {
 		return err
 	}
 	return pair.Write(dir, "server")

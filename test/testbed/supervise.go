@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -113,7 +114,7 @@ func startComponents(ctx context.Context, c config, group *process.Group, progre
 	if err != nil {
 		return fmt.Errorf("reading the API server's address: %w", err)
 	}
-	number, err := net.LookupPort("tcp", port)
+	number, err := strconv.Atoi(port)
 	if err != nil {
 		return fmt.Errorf("reading the API server's port: %w", err)
 	}
@@ -186,13 +187,13 @@ func forward(ctx context.Context, listener net.Listener, address string) {
 
 // relay copies both ways until both sides have said their last word.
 func relay(ctx context.Context, conn net.Conn, address string) {
-	defer conn.Close()
+	defer closeConn(conn)
 	var dialer net.Dialer
 	inner, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return
 	}
-	defer inner.Close()
+	defer closeConn(inner)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -201,6 +202,9 @@ func relay(ctx context.Context, conn net.Conn, address string) {
 	pour(conn, inner)
 	<-done
 }
+
+// closeConn ends a connection of which nothing more is expected.
+func closeConn(conn net.Conn) { _ = conn.Close() }
 
 // pour copies until the end and passes the end on; a broken connection shows on the other side as what it is, an early end.
 func pour(to, from net.Conn) {

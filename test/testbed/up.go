@@ -72,7 +72,7 @@ func reuse(ctx context.Context, opts Options) (*Cluster, error) {
 		return nil, fmt.Errorf("attaching to testbed %q: %w", opts.Name, err)
 	}
 	cluster.Progress = opts.Progress
-	cluster.say("%s runs already", opts.Name)
+	cluster.sayf("%s runs already", opts.Name)
 	return cluster, nil
 }
 
@@ -105,11 +105,11 @@ func (s *starter) start(ctx context.Context) (*Cluster, error) {
 	if err := os.WriteFile(s.config.file(readyFile), nil, 0o644); err != nil {
 		return nil, fmt.Errorf("calling the cluster ready: %w", err)
 	}
-	s.say("ready after %.0f s", time.Since(begin).Seconds())
+	s.sayf("ready after %.0f s", time.Since(begin).Seconds())
 	return cluster, nil
 }
 
-func (s *starter) say(format string, args ...any) {
+func (s *starter) sayf(format string, args ...any) {
 	fmt.Fprintf(s.opts.Progress, "testbed: "+format+"\n", args...)
 }
 
@@ -117,7 +117,7 @@ func (s *starter) say(format string, args ...any) {
 func (s *starter) chooseNode() error {
 	s.config.Simulated = s.opts.Node == NodeSimulated
 	if s.config.Simulated {
-		s.say("the node is SIMULATED, as asked for: pods become Ready without running")
+		s.sayf("the node is SIMULATED, as asked for: pods become Ready without running")
 		return nil
 	}
 	reason := RealNode()
@@ -128,7 +128,7 @@ func (s *starter) chooseNode() error {
 		return fmt.Errorf("starting a real node: %w", reason)
 	}
 	s.config.Simulated = true
-	s.say("the node is SIMULATED: pods become Ready without running, because a real node cannot be had: %v", reason)
+	s.sayf("the node is SIMULATED: pods become Ready without running, because a real node cannot be had: %v", reason)
 	return nil
 }
 
@@ -299,7 +299,7 @@ func (s *starter) startHolder(files []*os.File) error {
 	}
 	defer log.Close()
 	command, attributes := holderCommand(s.config)
-	cmd := exec.Command(s.config.Program, command, "--dir", s.dir)
+	cmd := exec.Command(s.config.Program, command, "--dir", s.dir) //nolint:noctx // the cluster outlives its start
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr, cmd.ExtraFiles = "/", log, log, attributes, files
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the cluster: %w", err)
@@ -329,7 +329,7 @@ func (s *starter) follow(progress io.Reader) error {
 			}
 			return fmt.Errorf("starting testbed %q: %s", s.opts.Name, reason)
 		}
-		s.say("%s", line)
+		s.sayf("%s", line)
 	}
 	return fmt.Errorf("starting testbed %q: its supervising process ended; see %s", s.opts.Name, s.config.file("logs"))
 }

@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -193,9 +194,7 @@ func (n *starter) startRuntime(ctx context.Context) error {
 		return err
 	}
 	registries := map[string]string{"_default": n.config.Mirror}
-	for host, url := range n.config.Registries {
-		registries[host] = url
-	}
+	maps.Copy(registries, n.config.Registries)
 	for host, url := range registries {
 		if _, err := n.write("certs.d/"+host+"/hosts.toml", hostsTemplate, url); err != nil {
 			return err

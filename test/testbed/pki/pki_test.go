@@ -96,7 +96,7 @@ func TestKubeconfig(t *testing.T) {
 		Clusters []struct {
 			Cluster struct {
 				Server string `json:"server"`
-				CA     []byte `json:"certificate-authority-data"`
+				CA     []byte `json:"certificate-authority-data"` //nolint:tagliatelle // kubectl's own spelling
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package plane
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,15 +16,15 @@ const auditPolicy = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitSt
 
 // startStore starts etcd and the API server.
 func (p *Plane) startStore(ctx context.Context) error {
-	client, err := freePort()
+	client, err := freePort(ctx)
 	if err != nil {
 		return err
 	}
-	peer, err := freePort()
+	peer, err := freePort(ctx)
 	if err != nil {
 		return err
 	}
-	clientURL, peerURL := fmt.Sprintf("http://%s:%d", loopback, client), fmt.Sprintf("http://%s:%d", loopback, peer)
+	clientURL, peerURL := loopbackURL(client), loopbackURL(peer)
 	err = p.start("etcd",
 		"--data-dir="+filepath.Join(p.config.Dir, "etcd"), "--log-level=warn",
 		// The data lives no longer than the cluster: nothing has to survive a power cut.
@@ -94,7 +95,7 @@ func (p *Plane) startControllerManager(ctx context.Context) error {
 	if !p.wants(ControllerManager) {
 		return nil
 	}
-	err := p.startClient(ControllerManager,
+	err := p.startClient(ctx, ControllerManager,
 		"--use-service-account-credentials=true", "--service-account-private-key-file="+p.key("service-accounts.key"),
 		"--root-ca-file="+p.key("ca.crt"),
 		"--cluster-signing-cert-file="+p.key("ca.crt"), "--cluster-signing-key-file="+p.key("ca.key"),
@@ -107,20 +108,20 @@ func (p *Plane) startControllerManager(ctx context.Context) error {
 	})
 }
 
-func (p *Plane) startScheduler(context.Context) error {
+func (p *Plane) startScheduler(ctx context.Context) error {
 	if !p.wants(Scheduler) {
 		return nil
 	}
-	return p.startClient(Scheduler)
+	return p.startClient(ctx, Scheduler)
 }
 
 // startClient starts a component that talks to the API server under its own name and serves its metrics on loopback.
-func (p *Plane) startClient(name string, args ...string) error {
+func (p *Plane) startClient(ctx context.Context, name string, args ...string) error {
 	kubeconfig, err := p.writeUser(name)
 	if err != nil {
 		return fmt.Errorf("starting %q: %w", name, err)
 	}
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return fmt.Errorf("starting %q: %w", name, err)
 	}
@@ -128,6 +129,10 @@ func (p *Plane) startClient(name string, args ...string) error {
 		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--bind-address=" + loopback, "--secure-port=" + strconv.Itoa(port), "--cert-dir=" + p.key(name), "--leader-elect=false",
 	}, args...)...)
+}
+
+func loopbackURL(port int) string {
+	return "http://" + net.JoinHostPort(loopback, strconv.Itoa(port))
 }
 
 func (p *Plane) start(name string, args ...string) error {

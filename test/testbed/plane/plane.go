@@ -21,9 +21,10 @@ const (
 	// startLimit bounds the start of each part; a loaded machine needs a fifth of it.
 	startLimit = 2 * time.Minute
 	loopback   = "127.0.0.1"
-	// ControllerManager and Scheduler are the components that [Config] may ask for.
+	// ControllerManager is a component that [Config] may ask for.
 	ControllerManager = "kube-controller-manager"
-	Scheduler         = "kube-scheduler"
+	// Scheduler is another one.
+	Scheduler = "kube-scheduler"
 )
 
 // serviceIP is the address of the Service "kubernetes" in the namespace default.
@@ -67,7 +68,7 @@ func Start(ctx context.Context, group *process.Group, config Config) (*Plane, er
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	p := &Plane{config: config, group: group}
-	if err := p.prepare(); err != nil {
+	if err := p.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("preparing control plane: %w", err)
 	}
 	for _, start := range []func(context.Context) error{p.startStore, p.startControllerManager, p.startScheduler} {
@@ -89,14 +90,14 @@ func (p *Plane) Read(ctx context.Context, path string, limit int64) ([]byte, err
 }
 
 // prepare writes keys, certificates and kubeconfigs.
-func (p *Plane) prepare() error {
+func (p *Plane) prepare(ctx context.Context) error {
 	for _, dir := range []string{p.keys(), filepath.Join(p.config.Dir, "etcd")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
 	}
 	if p.config.Port == 0 {
-		port, err := freePort()
+		port, err := freePort(ctx)
 		if err != nil {
 			return err
 		}
@@ -193,11 +194,12 @@ func (p *Plane) wants(component string) bool {
 }
 
 // freePort returns a loopback port that nobody listened on a moment ago.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", loopback+":0")
+func freePort(ctx context.Context) (int, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", loopback+":0")
 	if err != nil {
 		return 0, fmt.Errorf("finding a free port: %w", err)
 	}
 	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	return listener.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert // a TCP listener has no other address
 }

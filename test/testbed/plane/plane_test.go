@@ -39,7 +39,7 @@ func TestAPIServerArgs(t *testing.T) {
 
 func TestPrepareWritesEveryKey(t *testing.T) {
 	p := &Plane{config: Config{Dir: t.TempDir(), Address: "192.0.2.1"}}
-	if err := p.prepare(); err != nil {
+	if err := p.prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range []string{"ca.crt", "apiserver.key", "apiserver-kubelet.crt", "front-proxy.crt", "front-proxy-ca.crt", "service-accounts.key"} {

@@ -97,7 +97,7 @@ func (g *Group) Start(s Spec) error {
 		return fmt.Errorf("starting %q: %w", s.Name, err)
 	}
 	defer log.Close()
-	cmd := exec.Command(s.Path, s.Args...)
+	cmd := exec.Command(s.Path, s.Args...) //nolint:noctx // its end belongs to the group, not to whoever started it
 	cmd.Env = append(os.Environ(), s.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = attributes()

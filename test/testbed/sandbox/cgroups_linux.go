@@ -166,8 +166,8 @@ func removeOnce(name string) error {
 // tree lists a folder and the folders below it, parents first.
 func tree(root string) ([]string, error) {
 	dirs := []string{root}
-	for i, depth := 0, 0; i < len(dirs); i++ {
-		depth = strings.Count(dirs[i], "/") - strings.Count(root, "/")
+	for i := 0; i < len(dirs); i++ {
+		depth := strings.Count(dirs[i], "/") - strings.Count(root, "/")
 		if depth > cgroupDepth {
 			return nil, fmt.Errorf("listing control group %q: nested too deeply", root)
 		}

@@ -55,7 +55,7 @@ func Init(path string, args []string, files []*os.File) (int, error) {
 	go func() {
 		for s := range stops {
 			// When the command has ended, so has this process, or will at once.
-			_ = syscall.Kill(child.Pid, s.(syscall.Signal))
+			_ = child.Signal(s)
 		}
 	}()
 	for {
@@ -118,13 +118,13 @@ func Run(ctx context.Context, cmd *exec.Cmd, pid int) (int, error) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
+	// Too late to kill is no failure: the exit code says it all.
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
 	for {
 		select {
 		case s := <-signals:
 			forward(cmd, s)
-		case <-ctx.Done():
-			_ = cmd.Process.Kill()
-			ctx = context.WithoutCancel(ctx)
 		case err := <-done:
 			return exitCode(cmd, err)
 		}

@@ -115,6 +115,7 @@ spec:
 `
 
 func testPods(ctx context.Context, t *testing.T, c *testbed.Cluster) {
+	t.Helper()
 	if _, err := c.Push(ctx, "sampleapp@1.0.0"); err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +131,7 @@ func testPods(ctx context.Context, t *testing.T, c *testbed.Cluster) {
 }
 
 func testGit(ctx context.Context, t *testing.T, c *testbed.Cluster) {
+	t.Helper()
 	repo, err := gitserver.Create(ctx, c.Servers.GitRoot, "apps")
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +155,7 @@ func testGit(ctx context.Context, t *testing.T, c *testbed.Cluster) {
 }
 
 func testNoInternet(ctx context.Context, t *testing.T, c *testbed.Cluster) {
+	t.Helper()
 	const manifest = `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "missing"}, "spec": {"containers": [{"name": "c", "image": "ghcr.io/no/such:image"}]}}`
 	begin := time.Now()
 	kubectl(ctx, t, c, manifest, "apply", "-f", "-")
@@ -164,6 +167,7 @@ func testNoInternet(ctx context.Context, t *testing.T, c *testbed.Cluster) {
 }
 
 func testAudit(ctx context.Context, t *testing.T, c *testbed.Cluster) {
+	t.Helper()
 	since := time.Now()
 	data, err := c.User("somebody", "system:masters")
 	if err != nil {
@@ -188,6 +192,7 @@ func testAudit(ctx context.Context, t *testing.T, c *testbed.Cluster) {
 }
 
 func testExec(ctx context.Context, t *testing.T, c *testbed.Cluster) {
+	t.Helper()
 	cmd := exec.CommandContext(ctx, "sh", "-c", "kubectl get nodes -o json; exit 3")
 	var out strings.Builder
 	cmd.Stdout = &out

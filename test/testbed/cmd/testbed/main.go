@@ -23,7 +23,7 @@ type exitError int
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func run(ctx context.Context, args []string) int {
-	cmd := newCommand()
+	cmd := newCommand() //nolint:contextcheck // commands take the context that ExecuteContext gives them
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	var exit exitError

@@ -124,7 +124,7 @@ var _ = Describe("Apply", func() {
 		var attempts atomic.Int32
 		w.traffic.respond(func(r *http.Request) (*http.Response, error) {
 			if r.Method != http.MethodPatch {
-				return nil, nil
+				return nil, errPass
 			}
 			switch attempts.Add(1) {
 			case 1:
@@ -136,7 +136,7 @@ var _ = Describe("Apply", func() {
 			case 4:
 				return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "status unknown for quota: small"), nil
 			}
-			return nil, nil
+			return nil, errPass
 		})
 		actions, _ := w.mustApply(ctx, nil, settings)
 		Expect(actions).To(HaveKeyWithValue("ConfigMap/settings", apply.Created))
@@ -169,7 +169,7 @@ var _ = Describe("Apply", func() {
 			if r.Method == http.MethodPatch && sent.Add(1) == 20 {
 				end(interrupted)
 			}
-			return nil, nil
+			return nil, errPass
 		})
 		changes, err := w.applier.Apply(ending, objects, nil)
 		Expect(err).To(MatchError(interrupted))

@@ -46,8 +46,12 @@ type slimCRDList struct {
 
 // DeepCopyObject implements runtime.Object.
 func (c *slimCRD) DeepCopyObject() runtime.Object {
+	return c.deepCopy()
+}
+
+func (c *slimCRD) deepCopy() *slimCRD {
 	out := *c
-	c.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
+	c.DeepCopyInto(&out.ObjectMeta)
 	out.Spec.Versions = append([]slimVersion(nil), c.Spec.Versions...)
 	out.Status.Conditions = append([]metav1.Condition(nil), c.Status.Conditions...)
 	return &out
@@ -56,10 +60,10 @@ func (c *slimCRD) DeepCopyObject() runtime.Object {
 // DeepCopyObject implements runtime.Object.
 func (l *slimCRDList) DeepCopyObject() runtime.Object {
 	out := *l
-	l.ListMeta.DeepCopyInto(&out.ListMeta)
+	l.DeepCopyInto(&out.ListMeta)
 	out.Items = make([]slimCRD, 0, len(l.Items))
 	for i := range l.Items {
-		out.Items = append(out.Items, *l.Items[i].DeepCopyObject().(*slimCRD))
+		out.Items = append(out.Items, *l.Items[i].deepCopy())
 	}
 	return &out
 }

@@ -87,8 +87,8 @@ func (r *release) kind(ctx context.Context) error {
 		if fruitless == fruitlessRounds {
 			return fmt.Errorf("releasing objects of kind %s: %w", r.list.Kind, errors.Join(append(stuck[:min(len(stuck), listLimit)], err)...))
 		}
-		if fruitless > 0 && sleep(ctx, backoff.Step()) != nil {
-			continue // the next round says why
+		if fruitless > 0 {
+			pause(ctx, backoff.Step()) // if it is cut short, the next round says why
 		}
 	}
 }
@@ -113,7 +113,7 @@ func (r *release) round(ctx context.Context) ([]error, error) {
 			r.progress(*r.total)
 		}
 		if next = page.Continue; next == "" || ctx.Err() != nil {
-			return stuck, nil
+			return stuck, ctx.Err()
 		}
 	}
 }

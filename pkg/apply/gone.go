@@ -135,7 +135,7 @@ func (a *Applier) awaitGone(ctx context.Context, g goal) ([]Remaining, error) {
 		if apierrors.IsForbidden(err) {
 			return nil, fmt.Errorf("watching the deletion of %s: %w", g.kind.Kind, err)
 		}
-		if sleep(ctx, backoff.Step()) == nil {
+		if pause(ctx, backoff.Step()) {
 			continue
 		}
 		if len(left) == 0 {

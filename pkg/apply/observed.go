@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"encoding/binary"
 	"hash/fnv"
 	"maps"
 	"time"
@@ -99,10 +98,10 @@ func digestEntries(obj metav1.Object, selected func(metav1.ManagedFieldsEntry) b
 		hash.Write([]byte(entry.Operation))
 		hash.Write([]byte(entry.Subresource))
 		if entry.Time != nil {
-			hash.Write(binary.BigEndian.AppendUint64(nil, uint64(entry.Time.Unix())))
+			hash.Write([]byte(entry.Time.UTC().Format(time.RFC3339)))
 		}
 		if entry.FieldsV1 != nil {
-			hash.Write(entry.FieldsV1.Raw)
+			hash.Write(entry.FieldsV1.GetRawBytes())
 		}
 	}
 	return hash.Sum64()
@@ -141,13 +140,19 @@ func (b before) actionOf(now, previous Observed, live *metav1.PartialObjectMetad
 	if !now.Applied.Equal(&previous.Applied) {
 		return Configured
 	}
-	// The time is to the second. Of two changes of ours within one second the later one shows in the generation, or in that nobody else
-	// can have caused the new version.
-	justNow := b.started.Sub(now.Applied.Time).Abs() < 2*time.Second
-	if justNow && (now.Generation != previous.Generation || now.others == previous.others) {
+	if justNow := b.started.Sub(now.Applied.Time).Abs() < 2*time.Second; justNow && now.changedWithinASecond(previous) {
 		return Configured
 	}
 	return Unchanged
+}
+
+// changedWithinASecond tells whether we changed an object twice within one second, to which the time of a change is noted. The later change
+// shows in the generation or in what we set; for kinds that do not count generations, in that nobody else can have caused the new version.
+func (o Observed) changedWithinASecond(previous Observed) bool {
+	if o.Generation == 0 {
+		return o.others == previous.others
+	}
+	return o.Generation != previous.Generation || !maps.Equal(o.Labels, previous.Labels) || !maps.Equal(o.Annotations, previous.Annotations)
 }
 
 // firstSeen is actionOf for an object that is not the one that was observed before, or was not observed at all.

@@ -23,7 +23,7 @@ import (
 
 func forbidWatches(r *http.Request) (*http.Response, error) {
 	if r.URL.Query().Get("watch") == "" {
-		return nil, nil
+		return nil, errPass
 	}
 	return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "no permission"), nil
 }
@@ -90,7 +90,7 @@ var _ = Describe("Prune", func() {
 			if r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/stuck") {
 				return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "no permission"), nil
 			}
-			return nil, nil
+			return nil, errPass
 		})
 		changes, survivors, err := w.applier.Prune(ctx, []*unstructured.Unstructured{byName(stuck), byName(settings)})
 		Expect(err).To(MatchError(ContainSubstring("ConfigMap/" + w.ns + "/stuck: no permission")))
@@ -112,7 +112,7 @@ var _ = Describe("Prune", func() {
 					Expect(admin.Create(ctx, byName(settings))).To(Succeed())
 				})
 			}
-			return nil, nil
+			return nil, errPass
 		})
 		changes, survivors, err := w.applier.Prune(ctx, []*unstructured.Unstructured{byName(settings)})
 		Expect(err).NotTo(HaveOccurred())
@@ -239,7 +239,7 @@ var _ = Describe("ReleaseFinalizers", func() {
 					}
 				})
 			}
-			return nil, nil
+			return nil, errPass
 		})
 		_, err := w.applier.ReleaseFinalizers(ctx, []string{crd.GetName()}, nil)
 		Expect(err).NotTo(HaveOccurred())
@@ -257,7 +257,7 @@ var _ = Describe("ReleaseFinalizers", func() {
 			if r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/thing-1") {
 				return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "no permission"), nil
 			}
-			return nil, nil
+			return nil, errPass
 		})
 		released, err := w.applier.ReleaseFinalizers(ctx, []string{crd.GetName()}, nil)
 		Expect(released).To(Equal(2))

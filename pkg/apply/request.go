@@ -126,7 +126,8 @@ func leaveCABundle(body map[string]any) {
 		return
 	}
 	for _, field := range path {
-		inner := maps.Clone(body[field].(map[string]any))
+		inner, _ := body[field].(map[string]any)
+		inner = maps.Clone(inner)
 		body[field] = inner
 		body = inner
 	}

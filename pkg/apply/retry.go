@@ -9,7 +9,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -39,21 +39,21 @@ func persist(ctx context.Context, worth patience, do func() error) error {
 		if err == nil || ctx.Err() != nil || time.Since(started) >= worth(err) {
 			return err
 		}
-		if sleep(ctx, backoff.Step()) != nil {
+		if !pause(ctx, backoff.Step()) {
 			return err
 		}
 	}
 }
 
-// sleep waits for a while or until the context is done, which is an error.
-func sleep(ctx context.Context, d time.Duration) error {
+// pause waits for a while, and returns false at once when the context is done.
+func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	case <-timer.C:
-		return nil
+		return true
 	}
 }
 
@@ -105,7 +105,7 @@ func isConnectionError(err error) bool {
 
 // isUnserved tells whether the API server does not serve the kind, as opposed to not having the object.
 func isUnserved(err error) bool {
-	if meta.IsNoMatchError(err) {
+	if apimeta.IsNoMatchError(err) {
 		return true
 	}
 	said, ok := statusOf(err)

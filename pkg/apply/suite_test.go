@@ -234,9 +234,13 @@ type traffic struct {
 	mu       sync.Mutex
 	requests []string
 	watches  []*stream
-	// answer, if set, may answer a request instead of the API server; nil lets it pass.
+	opened   int
+	// answer, if set, may answer a request instead of the API server, or let it pass with errPass.
 	answer func(*http.Request) (*http.Response, error)
 }
+
+// errPass lets a request pass to the API server.
+var errPass = errors.New("pass")
 
 type tripper func(*http.Request) (*http.Response, error)
 
@@ -254,7 +258,7 @@ func (t *traffic) around(next http.RoundTripper) http.RoundTripper {
 		answer := t.answer
 		t.mu.Unlock()
 		if answer != nil {
-			if response, err := answer(r); response != nil || err != nil {
+			if response, err := answer(r); !errors.Is(err, errPass) {
 				return response, err
 			}
 		}
@@ -264,6 +268,7 @@ func (t *traffic) around(next http.RoundTripper) http.RoundTripper {
 			response.Body = s
 			t.mu.Lock()
 			t.watches = append(t.watches, s)
+			t.opened++
 			t.mu.Unlock()
 		}
 		return response, err
@@ -273,7 +278,14 @@ func (t *traffic) around(next http.RoundTripper) http.RoundTripper {
 func (t *traffic) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.requests = nil
+	t.requests, t.opened = nil, 0
+}
+
+// watchesOpened returns how many watches were answered so far.
+func (t *traffic) watchesOpened() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.opened
 }
 
 // seen returns the requests so far whose verb is the given one; all if it is empty.
@@ -311,7 +323,7 @@ type stream struct {
 	ended sync.Once
 }
 
-func (s *stream) end() { s.ended.Do(func() { _ = s.ReadCloser.Close() }) }
+func (s *stream) end() { s.ended.Do(func() { _ = s.Close() }) }
 
 func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)

@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -133,7 +132,7 @@ func (a *Applier) takeFields(entries []metav1.ManagedFieldsEntry) ([]metav1.Mana
 			continue
 		}
 		set := &fieldpath.Set{}
-		if err := set.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)); err != nil {
+		if err := set.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
 			return nil, false, err
 		}
 		fields = fields.Union(set)
@@ -142,7 +141,7 @@ func (a *Applier) takeFields(entries []metav1.ManagedFieldsEntry) ([]metav1.Mana
 	if err != nil {
 		return nil, false, err
 	}
-	own.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	own.FieldsV1 = metav1.NewFieldsV1(string(raw))
 	return append(others, *own), true, nil
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -78,7 +78,7 @@ func TestMatches(t *testing.T) {
 	entry := func(manager, subresource, fields string) metav1.ManagedFieldsEntry {
 		return metav1.ManagedFieldsEntry{
 			Manager: manager, Operation: metav1.ManagedFieldsOperationApply, Subresource: subresource,
-			FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}, Time: &metav1.Time{Time: time.Unix(1000, 0)},
+			FieldsV1: metav1.NewFieldsV1(fields), Time: &metav1.Time{Time: time.Unix(1000, 0)},
 		}
 	}
 	obj := object("apps/v1", "Deployment", "ns", "app")
@@ -196,7 +196,7 @@ func TestPatience(t *testing.T) {
 		"no permission":        {refused(403, metav1.StatusReasonForbidden, "cannot patch"), 0, 0},
 		"invalid":              {refused(422, metav1.StatusReasonInvalid, ""), 0, 0},
 		"unknown field":        {refused(500, "", "failed to create typed patch object: .spec.x: field not declared in schema"), 0, schemaRetryFor},
-		"kind not there":       {&meta.NoKindMatchError{GroupKind: schema.GroupKind{Kind: "Thing"}}, 0, retryFor},
+		"kind not there":       {&apimeta.NoKindMatchError{GroupKind: schema.GroupKind{Kind: "Thing"}}, 0, retryFor},
 		"path not there":       {unserved, 0, retryFor},
 		"namespace not there":  {refused(404, metav1.StatusReasonNotFound, `namespaces "x" not found`), 0, 0},
 		"something of our own": {errors.New("boom"), 0, 0},

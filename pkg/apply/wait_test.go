@@ -31,10 +31,10 @@ func (w *world) waitInBackground(ctx context.Context, objects ...*unstructured.U
 	return result
 }
 
-// watching waits until n watches are open.
+// watching waits until n watches have been opened.
 func (w *world) watching(n int) {
 	GinkgoHelper()
-	Eventually(func() []string { return w.traffic.seen("WATCH") }).Should(HaveLen(n))
+	Eventually(w.traffic.watchesOpened).Should(Equal(n))
 }
 
 func until(ctx context.Context, d time.Duration) context.Context {

@@ -17,23 +17,19 @@ import (
 // lack of permission ends it with an error.
 func (a *Applier) follow(ctx context.Context, s selection, list client.ObjectList, restarted func(), see func(watch.Event)) error {
 	backoff := newBackoff()
-	for ctx.Err() == nil {
+	for {
 		seen, err := a.watchOnce(ctx, s, list, see)
 		if err != nil && (apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err)) {
 			return fmt.Errorf("watching %s: %w", s.kind.Kind, err)
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
 		if seen {
 			backoff = newBackoff()
-			restarted()
 		}
-		if sleep(ctx, backoff.Step()) != nil {
+		if !pause(ctx, backoff.Step()) {
 			return nil
 		}
+		restarted()
 	}
-	return nil
 }
 
 // watchOnce hands the events of one watch on until it ends, and tells whether there were any.

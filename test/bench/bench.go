@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -29,27 +28,28 @@ type bench struct {
 	options      Options
 	distribution *distribution
 	machine      Machine
-	operator     string
-	cluster      *cluster
+	// operator is the path of the binary.
+	operator string
+	// cluster is the one that is being measured in.
+	cluster *cluster
 }
 
 // part is what can be measured on its own.
 type part struct {
 	name    string
 	measure func(*bench, context.Context) (Part, error)
-	cluster bool
 }
 
 func parts() []part {
 	return []part{
-		{"size", (*bench).benchSize, false},
-		{"render", (*bench).benchRender, false},
-		{"install", (*bench).benchInstall, true},
-		{"waiting", (*bench).benchWaiting, true},
-		{"pass", (*bench).benchPasses, true},
-		{"drift", (*bench).benchDrift, true},
-		{"ready", (*bench).benchReady, true},
-		{"start", (*bench).benchStart, true},
+		{"size", (*bench).benchSize},
+		{"render", (*bench).benchRender},
+		{"install", (*bench).benchInstall},
+		{"waiting", (*bench).benchWaiting},
+		{"pass", (*bench).benchPasses},
+		{"drift", (*bench).benchDrift},
+		{"ready", (*bench).benchReady},
+		{"start", (*bench).benchStart},
 	}
 }
 
@@ -80,17 +80,7 @@ func Run(ctx context.Context, options Options) (m Machine, measured []Part, err 
 	wanted := slices.DeleteFunc(parts(), func(p part) bool {
 		return len(options.Only) > 0 && !slices.Contains(options.Only, p.name)
 	})
-	defer func() {
-		if b.cluster != nil {
-			err = errors.Join(err, b.cluster.close(context.WithoutCancel(ctx)))
-		}
-	}()
 	for _, p := range wanted {
-		if p.cluster && b.cluster == nil {
-			if b.cluster, err = b.startCluster(ctx); err != nil {
-				return m, measured, err
-			}
-		}
 		b.say("measuring: %s", p.name)
 		result, err := p.measure(b, ctx)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -36,6 +37,11 @@ const (
 	fieldManager = "bench"
 	stopLimit    = 20 * time.Second
 	establishing = 30 * time.Second
+
+	// The API server is calm when it takes less than this share of a processor several times in a row.
+	calmShare    = 8
+	calmTimes    = 3
+	calmInterval = 200 * time.Millisecond
 )
 
 // cluster is an API server of this run's own with nobody else in it: no controllers, no node.
@@ -46,6 +52,19 @@ type cluster struct {
 	audit   *auditLog
 	admin   client.WithWatch
 	started int
+}
+
+// onCluster runs work against an API server of its own. A used one is never taken again: it needs seconds to forget definitions that were
+// deleted, and may get stuck when the same ones come back meanwhile.
+func (b *bench) onCluster(ctx context.Context, work func(context.Context) error) (err error) {
+	if b.cluster, err = b.startCluster(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.cluster.close(context.WithoutCancel(ctx))) }()
+	if err := b.cluster.calm(ctx); err != nil {
+		return err
+	}
+	return work(ctx)
 }
 
 // startCluster starts etcd and an API server and installs what the operator needs besides itself.
@@ -63,7 +82,6 @@ func (b *bench) startCluster(ctx context.Context) (*cluster, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	c := &cluster{dir: dir, group: group, audit: newAuditLog(filepath.Join(dir, "audit.log"))}
-	b.say("starting an API server")
 	if err := c.start(ctx, binaries, filepath.Join(b.options.Root, "config")); err != nil {
 		return nil, errors.Join(err, c.close(context.WithoutCancel(ctx)))
 	}
@@ -87,6 +105,32 @@ func (c *cluster) start(ctx context.Context, binaries map[string]string, config 
 		return fmt.Errorf("making a client: %w", err)
 	}
 	return c.install(ctx, config)
+}
+
+// calm waits until the API server has digested what it was given: it goes on publishing schemas after it answered.
+func (c *cluster) calm(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, quietLimit)
+	defer cancel()
+	states := c.group.States()
+	server := states[slices.IndexFunc(states, func(s process.State) bool { return s.Name == "kube-apiserver" })].PID
+	before, err := usageOf(server)
+	if err != nil {
+		return err
+	}
+	for calm := 0; calm < calmTimes; {
+		if err := pause(ctx, calmInterval); err != nil {
+			return fmt.Errorf("waiting for the API server to have nothing to do: %w", err)
+		}
+		after, err := usageOf(server)
+		if err != nil {
+			return err
+		}
+		if calm++; after.cpu-before.cpu > calmInterval/calmShare {
+			calm = 0
+		}
+		before = after
+	}
+	return nil
 }
 
 // close stops everything and removes what was written.

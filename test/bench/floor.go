@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -33,6 +34,8 @@ type floor struct {
 	server  string
 	clients []*http.Client
 	mapper  meta.RESTMapper
+	// waited is how long the definitions took to be established after they were applied.
+	waited time.Duration
 }
 
 // newFloor opens nothing yet.
@@ -77,9 +80,11 @@ func (f *floor) apply(ctx context.Context, config *rest.Config, objects []*unstr
 	if err := f.stage(ctx, definitions); err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := f.established(ctx, definitions); err != nil {
 		return err
 	}
+	f.waited = time.Since(began)
 	return f.stage(ctx, rest)
 }
 

@@ -31,7 +31,7 @@ func (b *bench) benchStart(ctx context.Context) (Part, error) {
 			}
 			runs = append(runs, one)
 		}
-		return b.resume(ctx, o)
+		return nil
 	})
 	if err != nil {
 		return Part{}, err
@@ -117,14 +117,4 @@ func (b *bench) awaitWork(ctx context.Context, o *operator) error {
 		}
 		return nil
 	})
-}
-
-// resume starts an operator in place of one that was stopped, which removes what was installed.
-func (b *bench) resume(ctx context.Context, stopped *operator) error {
-	o, err := b.startOperator(ctx)
-	if err != nil {
-		return err
-	}
-	*stopped = *o
-	return nil
 }

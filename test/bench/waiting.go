@@ -12,10 +12,15 @@ import (
 // waitingInstalls are installs that wait for readiness.
 const waitingInstalls = 3
 
-// settled runs work against an operator that has installed everything and has nothing left to do, and removes everything afterwards.
-func (b *bench) settled(ctx context.Context, in *v1.FluxInstance, work func(context.Context, *operator) error) (err error) {
+// settled runs work against an operator that has installed everything and has nothing left to do.
+func (b *bench) settled(ctx context.Context, in *v1.FluxInstance, work func(context.Context, *operator) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*installLimit)
 	defer cancel()
+	return b.onCluster(ctx, func(ctx context.Context) error { return b.settle(ctx, in, work) })
+}
+
+// settle installs, waits until the operator has nothing left to do, and runs work.
+func (b *bench) settle(ctx context.Context, in *v1.FluxInstance, work func(context.Context, *operator) error) (err error) {
 	o, err := b.startOperator(ctx)
 	if err != nil {
 		return err
@@ -32,10 +37,10 @@ func (b *bench) settled(ctx context.Context, in *v1.FluxInstance, work func(cont
 	if _, err := b.cluster.audit.settle(ctx, operatorUser, o.began); err != nil {
 		return err
 	}
-	if err := work(ctx, o); err != nil {
+	if err := b.cluster.calm(ctx); err != nil {
 		return err
 	}
-	return b.cluster.remove(ctx)
+	return work(ctx, o)
 }
 
 // benchWaiting measures installs that wait for readiness, with Deployments that become available at once.
@@ -43,7 +48,9 @@ func (b *bench) benchWaiting(ctx context.Context) (Part, error) {
 	var wall, asked, cpu, peak, gone, removing sample
 	var last requests
 	for range waitingInstalls {
-		one, uninstall, err := b.waitingOnce(ctx)
+		var one install
+		var uninstall bareApply
+		err := b.onCluster(ctx, func(ctx context.Context) (err error) { one, uninstall, err = b.waitingOnce(ctx); return err })
 		if err != nil {
 			return Part{}, err
 		}
@@ -96,6 +103,9 @@ func (b *bench) waitingOnce(ctx context.Context) (one install, uninstall bareApp
 		return one, uninstall, err
 	}
 	if one.used, err = o.usage(); err != nil {
+		return one, uninstall, err
+	}
+	if err := b.cluster.calm(ctx); err != nil {
 		return one, uninstall, err
 	}
 	began = time.Now()

@@ -2,7 +2,9 @@ package render
 
 import (
 	"errors"
+	"maps"
 	"testing"
+	"testing/fstest"
 
 	"github.com/fluxcd/pkg/apis/kustomize"
 	"sigs.k8s.io/yaml"
@@ -37,18 +39,21 @@ func FuzzSpec(f *testing.F) {
 
 // FuzzRelease: no release does either, whatever is in its files.
 func FuzzRelease(f *testing.F) {
+	const images = "flux-images/v2.9.0/upstream-alpine.yaml"
+	names := []string{"source-controller", "kustomize-controller", "notification-controller", "rbac", "policies"}
 	files := copyOf(f)
-	for _, name := range []string{"source-controller", "rbac", "policies"} {
-		f.Add(files["flux/v2.9.0/"+name+".yaml"].Data, files["flux-images/v2.9.0/upstream-alpine.yaml"].Data)
+	fileOf := func(which byte) string { return "flux/v2.9.0/" + names[int(which)%len(names)] + ".yaml" }
+	for which := range names {
+		f.Add(byte(which), files[fileOf(byte(which))].Data, files[images].Data)
 	}
-	f.Fuzz(func(t *testing.T, content, images []byte) {
-		for _, name := range []string{"source-controller", "kustomize-controller", "rbac", "policies"} {
-			broken := copyOf(t)
-			broken["flux/v2.9.0/"+name+".yaml"].Data = content
-			broken["flux-images/v2.9.0/upstream-alpine.yaml"].Data = images
-			set, err := Render(broken, "v2.9.0", everything(broken, "v2.9.0"))
-			checkOutcome(t, set, err)
-		}
+	i := everything(files, "v2.9.0")
+	i.Spec.Kustomize = nil // patches are what FuzzSpec is for, and would hide most of what can go wrong here
+	f.Fuzz(func(t *testing.T, which byte, content, variant []byte) {
+		broken := maps.Clone(files)
+		broken[fileOf(which)] = &fstest.MapFile{Data: content}
+		broken[images] = &fstest.MapFile{Data: variant}
+		set, err := Render(broken, "v2.9.0", i)
+		checkOutcome(t, set, err)
 	})
 }
 

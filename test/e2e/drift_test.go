@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/test/site"
+)
+
+func correcting() {
+	BeforeAll(asInReadme)
+
+	It("puts an edited Deployment back", func(ctx context.Context) {
+		deployment := get(ctx, key("helm-controller"), &appsv1.Deployment{})
+		wanted := deployment.Spec.Template.Spec.Containers[0].Args
+		before := deployment.DeepCopy()
+		deployment.Spec.Template.Spec.Containers[0].Args = []string{"--log-level=debug"}
+		Expect(here.Client.Patch(ctx, deployment, client.MergeFrom(before))).To(Succeed())
+		putBack(ctx, "the arguments", func(ctx context.Context) error {
+			now := &appsv1.Deployment{}
+			err := here.Client.Get(ctx, key("helm-controller"), now)
+			return errors.Join(err, same(now.Spec.Template.Spec.Containers[0].Args, wanted))
+		})
+		eventually(ctx, soonLimit, "an event that names it", func(ctx context.Context) error {
+			return contains(messages(ctx, v1.ReasonDriftCorrected), "Deployment/"+site.Namespace+"/helm-controller configured")
+		})
+		Expect(here.AwaitDeployment(ctx, soonLimit, site.Namespace, "helm-controller")).To(Succeed())
+	})
+
+	It("brings a deleted Deployment back", func(ctx context.Context) {
+		deployment := get(ctx, key("notification-controller"), &appsv1.Deployment{})
+		old := deployment.UID
+		Expect(here.Client.Delete(ctx, deployment)).To(Succeed())
+		putBack(ctx, "the Deployment", func(ctx context.Context) error {
+			now := &appsv1.Deployment{}
+			if err := here.Client.Get(ctx, key("notification-controller"), now); err != nil {
+				return err
+			}
+			if now.UID == old {
+				return errors.New("the old one is still there")
+			}
+			return nil
+		})
+		Expect(here.AwaitDeployment(ctx, soonLimit, site.Namespace, "notification-controller")).To(Succeed())
+		exactInventory(ctx)
+	})
+
+	It("puts a label of a CRD back", func(ctx context.Context) {
+		const name, label = "gitrepositories.source.toolkit.fluxcd.io", "app.kubernetes.io/part-of"
+		crd := get(ctx, client.ObjectKey{Name: name}, &apiextensionsv1.CustomResourceDefinition{})
+		wanted := crd.Labels[label]
+		before := crd.DeepCopy()
+		crd.Labels[label] = "something-else"
+		Expect(here.Client.Patch(ctx, crd, client.MergeFrom(before))).To(Succeed())
+		putBack(ctx, "the label", func(ctx context.Context) error {
+			now := &apiextensionsv1.CustomResourceDefinition{}
+			err := here.Client.Get(ctx, client.ObjectKey{Name: name}, now)
+			return errors.Join(err, same(now.Labels[label], wanted))
+		})
+	})
+
+	It("puts the owner labels back, without which it would lose sight of an object", func(ctx context.Context) {
+		account := get(ctx, key("source-controller"), &appsv1.Deployment{})
+		before := account.DeepCopy()
+		delete(account.Labels, v1.OwnerNameLabel)
+		Expect(here.Client.Patch(ctx, account, client.MergeFrom(before))).To(Succeed())
+		putBack(ctx, "the owner label", func(ctx context.Context) error {
+			now := &appsv1.Deployment{}
+			err := here.Client.Get(ctx, key("source-controller"), now)
+			return errors.Join(err, same(now.Labels[v1.OwnerNameLabel], v1.DefaultInstanceName))
+		})
+	})
+
+	It("puts the rules of a ClusterRole back", func(ctx context.Context) {
+		name := client.ObjectKey{Name: "crd-controller-" + site.Namespace}
+		role := get(ctx, name, &rbacv1.ClusterRole{})
+		wanted := role.DeepCopy().Rules
+		before := role.DeepCopy()
+		role.Rules = role.Rules[1:]
+		Expect(here.Client.Patch(ctx, role, client.MergeFrom(before))).To(Succeed())
+		putBack(ctx, "the rules", func(ctx context.Context) error {
+			now := &rbacv1.ClusterRole{}
+			err := here.Client.Get(ctx, name, now)
+			return errors.Join(err, same(now.Rules, wanted))
+		})
+	})
+
+	It("stays ready meanwhile, with an exact inventory", func(ctx context.Context) {
+		instance := ready(ctx)
+		checkConditions(instance)
+		exactInventory(ctx)
+		deploymentsAvailable(ctx, defaultControllers()...)
+	})
+}
+
+// putBack waits for drift to be corrected as soon as is promised, and tells how long it took.
+func putBack(ctx context.Context, what string, check func(context.Context) error) {
+	GinkgoHelper()
+	changed := time.Now()
+	eventually(ctx, driftLimit, what+" to be put back", check)
+	GinkgoWriter.Printf("%s: put back after %d ms\n", what, time.Since(changed).Milliseconds())
+}
+
+func same(now, wanted any) error {
+	if equality.Semantic.DeepEqual(now, wanted) {
+		return nil
+	}
+	return fmt.Errorf("it is %v, wanted %v", now, wanted)
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net"
 	"os"
@@ -150,7 +151,7 @@ func (s *starter) gather(ctx context.Context) error {
 	}
 	s.config.Name, s.config.Dir, s.config.Keep = s.opts.Name, s.dir, keep
 	s.config.Kubernetes, s.config.Binaries = s.opts.Kubernetes, binaries
-	s.config.Cgroup = cgroupName(s.opts.Name)
+	s.config.Cgroup = cgroupName(s.dir)
 	s.config.APIServerArgs = s.opts.APIServerArgs
 	if s.opts.Audit {
 		s.config.AuditLog = s.config.file("audit", "audit.log")
@@ -334,4 +335,9 @@ func (s *starter) follow(progress io.Reader) error {
 	return fmt.Errorf("starting testbed %q: its supervising process ended; see %s", s.opts.Name, s.config.file("logs"))
 }
 
-func cgroupName(name string) string { return "flux-operator-testbed-" + name }
+// cgroupName tells the cluster in dir apart from all others of the machine, those of other users and cache folders included.
+func cgroupName(dir string) string {
+	h := fnv.New32a()
+	h.Write([]byte(dir))
+	return fmt.Sprintf("flux-operator-testbed-%s-%08x", filepath.Base(dir), h.Sum32())
+}

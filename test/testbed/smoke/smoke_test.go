@@ -26,7 +26,12 @@ func up(ctx context.Context, t *testing.T, opts testbed.Options) *testbed.Cluste
 		t.Fatalf("starting the cluster: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := cluster.Down(context.WithoutCancel(ctx)); err != nil {
+		remove := testbed.Purge
+		if t.Failed() {
+			// Somebody will want to read the logs.
+			remove = testbed.Down
+		}
+		if err := remove(context.WithoutCancel(ctx), opts.Name); err != nil {
 			t.Errorf("removing the cluster: %v", err)
 		}
 	})
@@ -258,6 +263,9 @@ func TestInterruptedStartLeavesNothing(t *testing.T) {
 				t.Error("an interrupted start succeeded")
 			}
 			before.unchanged(t)
+			if err := testbed.Purge(context.WithoutCancel(ctx), "smoke-stop"); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

@@ -124,6 +124,20 @@ func whyDone(ctx context.Context) []error {
 	return []error{cause, err}
 }
 
+// cutShort means that a call ended with its context. It says the cause only, and has the context's error in its chain as well.
+type cutShort struct {
+	doing  string
+	causes []error
+}
+
+func (e *cutShort) Error() string {
+	return fmt.Sprintf("%s: %s", e.doing, e.causes[0])
+}
+
+func (e *cutShort) Unwrap() []error {
+	return e.causes
+}
+
 // endedBy tells whether an error is nothing but the end of the context.
 func endedBy(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))

@@ -51,8 +51,6 @@ var _ = BeforeSuite(func() {
 		Fail("KUBEBUILDER_ASSETS is not set: run `make test`, which builds etcd and kube-apiserver and sets it")
 	}
 	cluster = &envtest.Environment{}
-	// Deletion must not wait for a garbage collector that does not run here.
-	cluster.ControlPlane.GetAPIServer().Configure().Append("disable-admission-plugins", "ServiceAccount")
 	var err error
 	clusterCfg, err = cluster.Start()
 	Expect(err).NotTo(HaveOccurred())

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -104,45 +105,52 @@ func leftovers(path string, keys []string, live, ours map[string]string) []opera
 	return steps
 }
 
+// kept are fields that stay with a foreign manager: what kubectl rollout restart writes asks for one rollout, and undoing it would be another.
+var kept = fieldpath.NewSet(
+	fieldpath.MakePathOrDie("spec", "template", "metadata", "annotations"),
+	fieldpath.MakePathOrDie("spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/restartedAt"),
+)
+
 // takeFields moves the fields of foreign managers into the entry of our manager and returns the new list of entries, and whether there were
 // any. Writes to subresources are left to their managers.
 func (a *Applier) takeFields(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedFieldsEntry, bool, error) {
-	var own *metav1.ManagedFieldsEntry
-	var others, foreign []metav1.ManagedFieldsEntry
+	own := metav1.ManagedFieldsEntry{Manager: a.manager, Operation: metav1.ManagedFieldsOperationApply, FieldsType: "FieldsV1"}
+	fields, taken := fieldpath.NewSet(), fieldpath.NewSet()
+	var others []metav1.ManagedFieldsEntry
 	for _, entry := range entries {
-		switch {
-		case entry.Manager == a.manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "":
-			own = entry.DeepCopy()
-		case a.isForeign(entry):
-			foreign = append(foreign, entry)
-		default:
+		ours := entry.Manager == own.Manager && entry.Operation == own.Operation && entry.Subresource == ""
+		if !ours && !a.isForeign(entry) || entry.FieldsV1 == nil {
 			others = append(others, entry)
-		}
-	}
-	if len(foreign) == 0 {
-		return nil, false, nil
-	}
-	if own == nil {
-		own = foreign[0].DeepCopy()
-		own.Manager, own.Operation = a.manager, metav1.ManagedFieldsOperationApply
-	}
-	fields := fieldpath.NewSet()
-	for _, entry := range append(foreign, *own) {
-		if entry.FieldsV1 == nil {
 			continue
 		}
 		set := &fieldpath.Set{}
 		if err := set.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
 			return nil, false, err
 		}
-		fields = fields.Union(set)
+		if ours {
+			own, fields = entry, set
+			continue
+		}
+		own.APIVersion = cmp.Or(own.APIVersion, entry.APIVersion)
+		taken = taken.Union(set.Difference(kept))
+		if rest := set.Intersection(kept); !rest.Empty() {
+			raw, err := rest.ToJSON()
+			if err != nil {
+				return nil, false, err
+			}
+			entry.FieldsV1 = metav1.NewFieldsV1(string(raw))
+			others = append(others, entry)
+		}
 	}
-	raw, err := fields.ToJSON()
+	if taken.Empty() {
+		return nil, false, nil
+	}
+	raw, err := fields.Union(taken).ToJSON()
 	if err != nil {
 		return nil, false, err
 	}
 	own.FieldsV1 = metav1.NewFieldsV1(string(raw))
-	return append(others, *own), true, nil
+	return append(others, own), true, nil
 }
 
 func (a *Applier) isForeign(entry metav1.ManagedFieldsEntry) bool {

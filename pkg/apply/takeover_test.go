@@ -3,6 +3,8 @@ package apply_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -63,6 +65,47 @@ data: {ours: old, theirs: old}
 		Expect(containerOf(live)).To(HaveKeyWithValue("image", "example.com/app:v1"))
 		Expect(containerOf(live)["env"]).To(HaveLen(1))
 		Expect(observed[apply.IDOf(app)].Matches(live)).To(BeTrue())
+	})
+
+	It("leaves a restart asked for with kubectl alone", func(ctx SpecContext) {
+		w := newWorld(ctx)
+		app := w.deployment("app")
+		_, observed := w.mustApply(ctx, nil, app)
+		kubectl(ctx, "", "", "-n", w.ns, "rollout", "restart", "deployment", "app")
+		kubectl(ctx, "", "", "-n", w.ns, "rollout", "pause", "deployment", "app")
+		generation := w.live(ctx, app).GetGeneration()
+		_, observed = w.mustApply(ctx, observed, app)
+		live := w.live(ctx, app)
+		Expect(live.Object["spec"]).NotTo(HaveKey("paused"))
+		annotations, _, _ := unstructured.NestedStringMap(live.Object, "spec", "template", "metadata", "annotations")
+		Expect(annotations).To(HaveKey("kubectl.kubernetes.io/restartedAt"))
+		Expect(live.GetGeneration()).To(Equal(generation + 1))
+
+		w.traffic.reset()
+		actions, _ := w.mustApply(ctx, observed, app)
+		Expect(actions).To(HaveKeyWithValue("Deployment/app", apply.Unchanged))
+		Expect(w.traffic.seen("")).To(HaveLen(1))
+	})
+
+	It("takes over although others write at the same time", func(ctx SpecContext) {
+		w := newWorld(ctx)
+		theirs := w.configMap("settings", map[string]any{"theirs": "x"})
+		Expect(admin.Create(ctx, theirs, client.FieldOwner("helm"))).To(Succeed())
+		var once sync.Once
+		w.traffic.respond(func(r *http.Request) (*http.Response, error) {
+			if r.Header.Get("Content-Type") == string(types.JSONPatchType) {
+				once.Do(func() {
+					defer GinkgoRecover()
+					live := w.live(ctx, theirs)
+					live.Object["data"] = map[string]any{"theirs": "x", "more": "x"}
+					Expect(admin.Update(ctx, live, client.FieldOwner("helm"))).To(Succeed())
+				})
+			}
+			return nil, errPass
+		})
+		ours := w.configMap("settings", map[string]any{"ours": "x"})
+		w.mustApply(ctx, nil, ours)
+		Expect(w.live(ctx, ours).Object["data"]).To(Equal(map[string]any{"ours": "x"}))
 	})
 
 	DescribeTable("takes over the fields of managers",

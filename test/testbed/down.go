@@ -66,12 +66,7 @@ func remove(ctx context.Context, dir string) error {
 	if err := endHolder(ctx, dir); err != nil {
 		return err
 	}
-	cgroup := cgroupName(dir)
-	// The config tells what the cluster was started with; without one, nothing but a crash in its first moments can have left anything.
-	if c, err := readConfig(dir); err == nil {
-		cgroup = c.Cgroup
-	}
-	if err := removeCgroup(ctx, cgroup); err != nil {
+	if err := removeCgroup(ctx, clusterID(dir)); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(dir)

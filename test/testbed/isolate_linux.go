@@ -28,7 +28,7 @@ func isolate(ctx context.Context, c config) error {
 	if err := node.Network(ctx); err != nil {
 		return err
 	}
-	return sandbox.CreateCgroup(c.Cgroup)
+	return sandbox.CreateCgroup(clusterID(c.Dir))
 }
 
 // RealNode returns nil where this machine and user can run a real node, else the reason why not.
@@ -61,7 +61,9 @@ func holderCommand(c config) (string, *syscall.SysProcAttr) {
 func identity(pid int) (string, error) { return sandbox.Identity(pid) }
 
 // removeCgroup removes what the node made outside its namespaces.
-func removeCgroup(ctx context.Context, name string) error { return sandbox.RemoveCgroup(ctx, name) }
+func removeCgroup(ctx context.Context, cluster string) error {
+	return sandbox.RemoveCgroup(ctx, cluster)
+}
 
 // runInside runs a command in the sandbox of a process with this process's streams and returns its exit code.
 func runInside(ctx context.Context, cmd *exec.Cmd, pid int) (int, error) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/flux-autopilot/flux-operator/test/testbed/node"
+	"github.com/flux-autopilot/flux-operator/test/testbed/sandbox"
 	"github.com/flux-autopilot/flux-operator/tools"
 )
 
@@ -151,7 +152,9 @@ func (s *starter) gather(ctx context.Context) error {
 	}
 	s.config.Name, s.config.Dir, s.config.Keep = s.opts.Name, s.dir, keep
 	s.config.Kubernetes, s.config.Binaries = s.opts.Kubernetes, binaries
-	s.config.Cgroup = cgroupName(s.dir)
+	if s.config.Cgroup, err = sandbox.CgroupName(clusterID(s.dir)); err != nil {
+		return err
+	}
 	s.config.APIServerArgs = s.opts.APIServerArgs
 	if s.opts.Audit {
 		s.config.AuditLog = s.config.file("audit", "audit.log")
@@ -335,9 +338,9 @@ func (s *starter) follow(progress io.Reader) error {
 	return fmt.Errorf("starting testbed %q: its supervising process ended; see %s", s.opts.Name, s.config.file("logs"))
 }
 
-// cgroupName tells the cluster in dir apart from all others of the machine, those of other users and cache folders included.
-func cgroupName(dir string) string {
+// clusterID tells the cluster in dir apart from all others of the machine, those of other users and cache folders included.
+func clusterID(dir string) string {
 	h := fnv.New32a()
 	h.Write([]byte(dir))
-	return fmt.Sprintf("flux-operator-testbed-%s-%08x", filepath.Base(dir), h.Sum32())
+	return fmt.Sprintf("%s-%08x", filepath.Base(dir), h.Sum32())
 }

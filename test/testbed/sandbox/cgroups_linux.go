@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,11 +24,19 @@ const (
 	unifiedFolder = "unified"
 )
 
-// CreateCgroup makes a control group of the given name in every hierarchy of the machine.
-func CreateCgroup(name string) error {
+// CreateCgroup makes the cluster's control group in every hierarchy of the machine.
+func CreateCgroup(cluster string) error {
+	name, err := CgroupName(cluster)
+	if err != nil {
+		return err
+	}
 	if unified() {
 		return createUnified(name)
 	}
+	return createLegacy(name)
+}
+
+func createLegacy(name string) error {
 	hierarchies, err := hierarchies()
 	if err != nil {
 		return err
@@ -108,8 +115,12 @@ func copyValue(from, to string) error {
 	return nil
 }
 
-// Cgroups lists the folders of the control groups of the given name that exist.
-func Cgroups(name string) ([]string, error) {
+// cgroups lists the folders of the cluster's control groups that exist.
+func cgroups(cluster string) ([]string, error) {
+	name, err := CgroupName(cluster)
+	if err != nil {
+		return nil, err
+	}
 	all, err := hierarchies()
 	if err != nil {
 		return nil, err
@@ -124,26 +135,26 @@ func Cgroups(name string) ([]string, error) {
 	return found, nil
 }
 
-// RemoveCgroup removes the control groups of the given name with all below them; processes that are still in them are killed.
-// It tries until ctx ends, because a group empties a moment after its processes have ended.
-func RemoveCgroup(ctx context.Context, name string) error {
+// RemoveCgroup removes the control groups of the cluster with all below them. It tries until ctx ends, because a group empties a
+// moment after its processes have ended; it ends none itself, since all of them went with their namespace.
+func RemoveCgroup(ctx context.Context, cluster string) error {
 	ticker := time.NewTicker(cgroupPoll)
 	defer ticker.Stop()
 	for {
-		last := removeOnce(name)
+		last := removeOnce(cluster)
 		if last == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("removing control group %q: %w: %w", name, ctx.Err(), last)
+			return fmt.Errorf("removing control groups of %q: %w: %w", cluster, ctx.Err(), last)
 		case <-ticker.C:
 		}
 	}
 }
 
-func removeOnce(name string) error {
-	roots, err := Cgroups(name)
+func removeOnce(cluster string) error {
+	roots, err := cgroups(cluster)
 	if err != nil {
 		return err
 	}
@@ -154,7 +165,6 @@ func removeOnce(name string) error {
 		}
 		slices.Reverse(dirs)
 		for _, dir := range dirs {
-			killMembers(dir)
 			if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
 				return fmt.Errorf("removing %q: %w", dir, err)
 			}
@@ -185,17 +195,4 @@ func tree(root string) ([]string, error) {
 		}
 	}
 	return dirs, nil
-}
-
-// killMembers ends what is in one control group; whatever fails shows when the group cannot be removed.
-func killMembers(dir string) {
-	data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	if err != nil {
-		return
-	}
-	for line := range strings.FieldsSeq(string(data)) {
-		if pid, err := strconv.Atoi(line); err == nil && pid > 1 {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-	}
 }

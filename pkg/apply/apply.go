@@ -40,7 +40,7 @@ func (a *Applier) Apply(ctx context.Context, objects []*unstructured.Unstructure
 		changes = append(changes, made...)
 		failures = append(failures, failed...)
 		if ctx.Err() != nil {
-			failures = append(failures, &cutShort{fmt.Sprintf("applying %d objects, %d done", len(objects), len(changes)), whyDone(ctx)})
+			failures = append(failures, &cutShortError{fmt.Sprintf("applying %d objects, %d done", len(objects), len(changes)), whyDone(ctx)})
 			break
 		}
 		if len(failures) > 0 && s <= identity {

@@ -124,17 +124,17 @@ func whyDone(ctx context.Context) []error {
 	return []error{cause, err}
 }
 
-// cutShort means that a call ended with its context. It says the cause only, and has the context's error in its chain as well.
-type cutShort struct {
+// cutShortError means that a call ended with its context. It says the cause only, and has the context's error in its chain as well.
+type cutShortError struct {
 	doing  string
 	causes []error
 }
 
-func (e *cutShort) Error() string {
+func (e *cutShortError) Error() string {
 	return fmt.Sprintf("%s: %s", e.doing, e.causes[0])
 }
 
-func (e *cutShort) Unwrap() []error {
+func (e *cutShortError) Unwrap() []error {
 	return e.causes
 }
 

@@ -79,7 +79,7 @@ func (r *release) kind(ctx context.Context) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return &cutShort{"releasing objects of kind " + r.list.Kind, whyDone(ctx)}
+			return &cutShortError{"releasing objects of kind " + r.list.Kind, whyDone(ctx)}
 		}
 		if fruitless++; *r.total > before {
 			fruitless = 0

@@ -139,7 +139,7 @@ func (a *Applier) awaitGone(ctx context.Context, g goal) ([]Remaining, error) {
 			continue
 		}
 		if len(left) == 0 {
-			return nil, &cutShort{"watching the deletion of " + g.kind.Kind, append(whyDone(ctx), err)}
+			return nil, &cutShortError{"watching the deletion of " + g.kind.Kind, append(whyDone(ctx), err)}
 		}
 		return slices.Collect(maps.Values(left)), nil
 	}

@@ -44,7 +44,7 @@ func (a *Applier) Prune(ctx context.Context, stale []*unstructured.Unstructured)
 		}
 	}
 	if ctx.Err() != nil && len(survivors) > 0 {
-		failures = append(failures, &cutShort{fmt.Sprintf("deleting %d objects, %d left", len(stale), len(survivors)), whyDone(ctx)})
+		failures = append(failures, &cutShortError{fmt.Sprintf("deleting %d objects, %d left", len(stale), len(survivors)), whyDone(ctx)})
 	}
 	return deleted, survivors, errors.Join(failures...)
 }

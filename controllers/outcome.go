@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -67,7 +68,7 @@ func succeed(instance *v1.FluxInstance, reason, message string) {
 
 // fail says what went wrong and whether another pass will follow without a change.
 func fail(instance *v1.FluxInstance, f *failure) {
-	message := truncate(f.Error(), maxConditionMessage)
+	message := truncate(strings.ReplaceAll(f.Error(), "\n", "; "), maxConditionMessage)
 	setCondition(instance, meta.ReadyCondition, metav1.ConditionFalse, f.reason, message)
 	if f.stalled {
 		setCondition(instance, meta.StalledCondition, metav1.ConditionTrue, f.reason, message)

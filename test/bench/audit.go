@@ -154,10 +154,10 @@ func (r requests) work() requests {
 	return slices.DeleteFunc(slices.Clone(r), func(one request) bool { return one.resource == "leases" })
 }
 
-// writes are the requests that change something.
+// writes are the requests that change something; events only tell of it.
 func (r requests) writes() requests {
 	return slices.DeleteFunc(slices.Clone(r), func(one request) bool {
-		return !slices.Contains([]string{"create", "patch", "update", "delete"}, one.verb)
+		return one.resource == "events" || !slices.Contains([]string{"create", "patch", "update", "delete"}, one.verb)
 	})
 }
 

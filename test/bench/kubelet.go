@@ -8,8 +8,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
@@ -38,28 +36,21 @@ func rolling(deployment *appsv1.Deployment) bool {
 
 // playNodes makes every Deployment of Flux available as soon as it appears, until stopped.
 func (c *cluster) playNodes(ctx context.Context) (stop func() error, err error) {
-	ctx, cancel := context.WithCancel(ctx)
 	events, err := c.admin.Watch(ctx, &appsv1.DeploymentList{}, client.InNamespace(v1.DefaultNamespace))
 	if err != nil {
-		cancel()
 		return nil, fmt.Errorf("watching Deployments: %w", err)
 	}
 	done := make(chan error, 1)
 	go func() {
 		var failed error
-		err := await(ctx, "Deployments", events, func(_ watch.EventType, obj runtime.Object) bool {
-			if deployment, ok := obj.(*appsv1.Deployment); ok && rolling(deployment) {
-				failed = client.IgnoreNotFound(errors.Unwrap(c.becomeAvailable(ctx, deployment)))
+		for event := range events.ResultChan() {
+			if deployment, ok := event.Object.(*appsv1.Deployment); ok && rolling(deployment) {
+				failed = errors.Join(failed, client.IgnoreNotFound(c.becomeAvailable(ctx, deployment)))
 			}
-			return failed != nil
-		})
-		if errors.Is(err, context.Canceled) {
-			err = nil
 		}
-		done <- errors.Join(err, failed)
+		done <- failed
 	}()
 	return func() error {
-		cancel()
 		events.Stop()
 		return <-done
 	}, nil

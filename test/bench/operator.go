@@ -38,9 +38,9 @@ func (b *bench) prepare(ctx context.Context) error {
 
 // operator is a running operator, a process of this machine.
 type operator struct {
-	group  *process.Group
-	pid    int
-	health string
+	group           *process.Group
+	pid             int
+	health, metrics string
 	// began is the moment before the process was started.
 	began time.Time
 }
@@ -80,7 +80,7 @@ func (b *bench) launchOperator() (*operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &operator{group: group, health: addresses[0], began: time.Now()}
+	o := &operator{group: group, health: addresses[0], metrics: addresses[1], began: time.Now()}
 	err = group.Start(process.Spec{
 		Name: name, Path: b.operator, Env: []string{"KUBECONFIG=" + path},
 		Args: []string{"--storage-path=" + b.distribution.dir, "--health-addr=" + addresses[0], "--metrics-addr=" + addresses[1]},

@@ -73,15 +73,6 @@ func Images() map[string]Image {
 	return all
 }
 
-// OperatorImage is this project's operator with a distribution under /data, as its own image is made.
-func OperatorImage(tag string, distribution fs.FS) Image {
-	return Image{
-		Repository: "flux-autopilot/flux-operator", Tag: tag, Package: ".", Entrypoint: "/flux-operator",
-		LinkFlags: []string{"-X", "main.VERSION=" + tag},
-		Options:   image.Options{Files: map[string]fs.FS{"/data": distribution}},
-	}
-}
-
 // controllerOptions are what the released images of Flux controllers have around the program.
 func controllerOptions() image.Options {
 	opts := image.Options{

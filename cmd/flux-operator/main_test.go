@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+)
+
+// releases is the distribution that the tests of render use.
+const releases = "../../pkg/render/testdata/distribution"
+
+const head = "apiVersion: fluxcd.controlplane.io/v1\nkind: FluxInstance\nmetadata:\n  name: flux\n"
+
+const good = head + "spec:\n  distribution: {version: 2.x, registry: ghcr.io/fluxcd}\n  components: [source-controller]\n"
+
+func run(t *testing.T, input string, args ...string) (string, error) {
+	t.Helper()
+	root := newRootCommand()
+	var out bytes.Buffer
+	root.SetIn(strings.NewReader(input))
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs(args)
+	err := root.Execute()
+	return out.String(), err
+}
+
+func TestBuildInstance(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "flux.yaml")
+	if err := os.WriteFile(file, []byte(good), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fromFile, err := run(t, "", "build", "instance", "-f", file, "--distribution", releases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside := "apiVersion: v1\nkind: Secret\nmetadata:\n  name: x\n---\n" + good + "---\n"
+	fromPipe, err := run(t, beside, "build", "instance", "-f", "-", "--distribution", releases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fromFile != fromPipe {
+		t.Error("a file and a pipe give different objects")
+	}
+	for _, want := range []string{"kind: Namespace\n", "image: ghcr.io/fluxcd/source-controller:v1.9.0@sha256:", "kind: NetworkPolicy\n"} {
+		if !strings.Contains(fromFile, want) {
+			t.Errorf("the objects lack %q", want)
+		}
+	}
+	elsewhere, err := run(t, good, "build", "instance", "-f", "-", "-n", "gitops", "--distribution", releases)
+	if err != nil || !strings.Contains(elsewhere, "namespace: gitops\n") || strings.Contains(elsewhere, "flux-system") {
+		t.Errorf("another namespace is not kept to: %v", err)
+	}
+}
+
+// TestDefaultsOfTheDefinition: a field that is left out means here what it means in a cluster.
+func TestDefaultsOfTheDefinition(t *testing.T) {
+	out, err := run(t, good+"  cluster: {multitenant: true}\n", "build", "instance", "-f", "-", "--distribution", releases)
+	if err != nil || !strings.Contains(out, "kind: NetworkPolicy\n") {
+		t.Errorf("networkPolicy does not default to true: %v", err)
+	}
+}
+
+func TestSampleIsRight(t *testing.T) {
+	content, err := os.ReadFile("../../config/samples/fluxcd_v1_fluxinstance.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readInstance(content, v1.DefaultNamespace); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBuildInstanceFails(t *testing.T) {
+	spec := head + "spec:\n  distribution: {version: 2.x, registry: ghcr.io/fluxcd}\n  components: [source-controller]\n"
+	for _, tt := range []struct {
+		reason, input string
+		want          []string
+	}{
+		{"nothing", "", []string{"FluxInstance"}},
+		{"no YAML", "{", []string{"yaml"}},
+		{"another kind", "apiVersion: v1\nkind: Secret\n", []string{"FluxInstance"}},
+		{"another version", strings.Replace(good, "/v1", "/v2", 1), []string{"apiVersion", "v2"}},
+		{"two", good + "---\n" + good, []string{"more than one"}},
+		{"a key twice", good + "  wait: true\n  wait: false\n", []string{"wait"}},
+		{"an unknown field", good + "  sink: {}\n", []string{"spec.sink", "unknown"}},
+		{"an unknown field of metadata", strings.Replace(good, "  name: flux\n", "  name: flux\n  label: {}\n", 1), []string{"label"}},
+		{"another name", strings.Replace(good, "name: flux\n", "name: other\n", 1), []string{"FluxInstance", "'flux'"}},
+		{"a missing field", head + "spec: {distribution: {version: 2.x}}\n", []string{"spec.distribution.registry", "Required"}},
+		{"an unknown component", strings.Replace(good, "[source-controller]", "[a]", 1), []string{"spec.components[0]", "source-watcher"}},
+		{"a component twice", strings.Replace(good, "[source-controller]", "[source-controller, source-controller]", 1), []string{"spec.components[1]"}},
+		{"a wrong type", good + "  wait: maybe\n", []string{"spec.wait", "boolean"}},
+		{"a pattern", good + "  sync: {kind: GitRepository, url: a, ref: b, path: c, interval: often}\n", []string{"spec.sync.interval"}},
+		{"a rule", good + "  sync: {kind: GitRepository, url: a, ref: b, path: c, provider: gcp}\n", []string{"spec.sync", "gcp"}},
+		{"a range that is none", strings.Replace(spec, "2.x", "two", 1), []string{"spec.distribution.version", "two"}},
+		{"a range without a release", strings.Replace(spec, "2.x", "3.x", 1), []string{"spec.distribution.version", "v2.9.0"}},
+		{"what only rendering can know", spec + "  kustomize: {patches: [{target: {kind: Nothing}, patch: '[{op: remove, path: /a}]'}]}\n",
+			[]string{"spec.kustomize.patches[0]", "Nothing"}},
+		{"what only the last check can know", spec + "  kustomize: {patches: [{target: {kind: Deployment}, patch: '{$patch: delete, apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}'}]}\n",
+			[]string{"spec.components[0]"}},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			out, err := run(t, tt.input, "build", "instance", "-f", "-", "--distribution", releases)
+			if err == nil || out != "" {
+				t.Fatalf("no error but %q", out)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not name %q", err, want)
+				}
+			}
+		})
+	}
+	for _, args := range [][]string{
+		{"build", "instance"},
+		{"build", "instance", "-f", "absent.yaml", "--distribution", releases},
+		{"build", "instance", "-f", "-", "--distribution", t.TempDir()},
+		{"build", "instance", "-f", "-", "--distribution", releases, "surplus"},
+		{"build", "nothing"},
+	} {
+		if out, err := run(t, good, args...); err == nil {
+			t.Errorf("%v gives %q and no error", args, out)
+		}
+	}
+}
+
+func TestEveryCommandTeaches(t *testing.T) {
+	for _, args := range [][]string{{}, {"build"}, {"build", "instance"}, {"version"}} {
+		out, err := run(t, "", append(args, "--help")...)
+		if err != nil || !strings.Contains(out, "Usage:") {
+			t.Errorf("%v --help gives %q, %v", args, out, err)
+		}
+	}
+	if out, err := run(t, "", "version"); err != nil || out != VERSION+"\n" {
+		t.Errorf("version prints %q, %v", out, err)
+	}
+	if out, err := run(t, "", "completion", "bash"); err != nil || !strings.Contains(out, "flux-operator") {
+		t.Errorf("completion fails: %v", err)
+	}
+}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -77,8 +79,8 @@ func pushCommand(name *string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		for ref, digest := range digests {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s@%s\n", ref, digest)
+		for _, ref := range slices.Sorted(maps.Keys(digests)) {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s@%s\n", ref, digests[ref])
 		}
 		return nil
 	}

@@ -88,7 +88,7 @@ image: distribution ## Build the operator's container image as an OCI layout in 
 test-unit: distribution ## Unit tests, and suites against a real API server
 	$(call say,Testing the rooms and the shell)
 	@assets=$$($(TESTBED) envtest-assets) && \
-	  KUBEBUILDER_ASSETS=$$assets go test $$(go list ./... | grep -v -e /test/e2e -e /test/bench) -timeout 15m
+	  KUBEBUILDER_ASSETS=$$assets go test $$(go list ./... | grep -v -e /test/e2e -e /test/testbed/smoke) -timeout 15m
 
 .PHONY: test-conformance
 test-conformance: distribution ## Compare the distribution with released Flux manifests (FLUX_RELEASES_DIR)
@@ -96,7 +96,8 @@ test-conformance: distribution ## Compare the distribution with released Flux ma
 
 .PHONY: test-e2e
 test-e2e: testbed-deps distribution ## End to end on a real node: make test-e2e [FOCUS=regexp]
-	$(call say,Testing end to end on Kubernetes $(K8S_VERSION))
+	$(call say,Testing the testbed and the operator end to end on Kubernetes $(K8S_VERSION))
+	@go test ./test/testbed/smoke -count=1 -timeout 20m
 	@go test ./test/e2e/... -count=1 -timeout 60m -v -ginkgo.v $(if $(FOCUS),-ginkgo.focus='$(FOCUS)')
 
 .PHONY: test-matrix

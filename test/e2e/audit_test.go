@@ -21,7 +21,7 @@ func lookingBack() {
 	It("was never refused anything, with no rights but those of its own roles", func(ctx context.Context) {
 		Expect(rolesOfOperator(ctx)).To(ConsistOf("ClusterRole/flux-operator", "Role/flux-operator"))
 		requests, err := here.Requests(site.OperatorUser, began)
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		Expect(requests).NotTo(BeEmpty())
 		var refused []string
 		for _, r := range requests {
@@ -34,7 +34,7 @@ func lookingBack() {
 
 	It("reports the rights that this suite did not need", func(ctx context.Context) {
 		requests, err := here.Requests(site.OperatorUser, began)
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		used := map[grant]bool{}
 		for _, r := range requests {
 			for _, g := range grantsOf(r) {
@@ -65,8 +65,8 @@ func rolesOfOperator(ctx context.Context) []string {
 		}
 	}
 	everywhere, within := &rbacv1.ClusterRoleBindingList{}, &rbacv1.RoleBindingList{}
-	Expect(here.Client.List(ctx, everywhere)).To(Succeed())
-	Expect(here.Client.List(ctx, within)).To(Succeed())
+	must(here.Client.List(ctx, everywhere))
+	must(here.Client.List(ctx, within))
 	for _, binding := range everywhere.Items {
 		add(binding.RoleRef, binding.Subjects)
 	}

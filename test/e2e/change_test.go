@@ -73,7 +73,7 @@ func changing() {
 			return found(messages(ctx, v1.ReasonReconciliationDisabled))
 		})
 		policies := client.ObjectKey{Namespace: site.Namespace, Name: "critical-pods-" + site.Namespace}
-		Expect(here.Client.Delete(ctx, get(ctx, policies, &corev1.ResourceQuota{}))).To(Succeed())
+		must(here.Client.Delete(ctx, get(ctx, policies, &corev1.ResourceQuota{})))
 		change(ctx, func(i *v1.FluxInstance) { i.Annotations = nil })
 		eventually(ctx, soonLimit, "what was deleted meanwhile to be back", func(ctx context.Context) error {
 			return here.Client.Get(ctx, policies, &corev1.ResourceQuota{})

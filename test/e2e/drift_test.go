@@ -7,7 +7,6 @@ import (
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
-	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -26,7 +25,7 @@ func correcting() {
 		wanted := deployment.Spec.Template.Spec.Containers[0].Args
 		before := deployment.DeepCopy()
 		deployment.Spec.Template.Spec.Containers[0].Args = []string{"--log-level=debug"}
-		Expect(here.Client.Patch(ctx, deployment, client.MergeFrom(before))).To(Succeed())
+		must(here.Client.Patch(ctx, deployment, client.MergeFrom(before)))
 		putBack(ctx, "the arguments", func(ctx context.Context) error {
 			now := &appsv1.Deployment{}
 			err := here.Client.Get(ctx, key("helm-controller"), now)
@@ -35,13 +34,13 @@ func correcting() {
 		eventually(ctx, soonLimit, "an event that names it", func(ctx context.Context) error {
 			return contains(messages(ctx, v1.ReasonDriftCorrected), "Deployment/"+site.Namespace+"/helm-controller configured")
 		})
-		Expect(here.AwaitDeployment(ctx, soonLimit, site.Namespace, "helm-controller")).To(Succeed())
+		must(here.AwaitDeployment(ctx, soonLimit, site.Namespace, "helm-controller"))
 	})
 
 	It("brings a deleted Deployment back", func(ctx context.Context) {
 		deployment := get(ctx, key("notification-controller"), &appsv1.Deployment{})
 		old := deployment.UID
-		Expect(here.Client.Delete(ctx, deployment)).To(Succeed())
+		must(here.Client.Delete(ctx, deployment))
 		putBack(ctx, "the Deployment", func(ctx context.Context) error {
 			now := &appsv1.Deployment{}
 			if err := here.Client.Get(ctx, key("notification-controller"), now); err != nil {
@@ -52,7 +51,7 @@ func correcting() {
 			}
 			return nil
 		})
-		Expect(here.AwaitDeployment(ctx, soonLimit, site.Namespace, "notification-controller")).To(Succeed())
+		must(here.AwaitDeployment(ctx, soonLimit, site.Namespace, "notification-controller"))
 		exactInventory(ctx)
 	})
 
@@ -62,7 +61,7 @@ func correcting() {
 		wanted := crd.Labels[label]
 		before := crd.DeepCopy()
 		crd.Labels[label] = "something-else"
-		Expect(here.Client.Patch(ctx, crd, client.MergeFrom(before))).To(Succeed())
+		must(here.Client.Patch(ctx, crd, client.MergeFrom(before)))
 		putBack(ctx, "the label", func(ctx context.Context) error {
 			now := &apiextensionsv1.CustomResourceDefinition{}
 			err := here.Client.Get(ctx, client.ObjectKey{Name: name}, now)
@@ -74,7 +73,7 @@ func correcting() {
 		account := get(ctx, key("source-controller"), &appsv1.Deployment{})
 		before := account.DeepCopy()
 		delete(account.Labels, v1.OwnerNameLabel)
-		Expect(here.Client.Patch(ctx, account, client.MergeFrom(before))).To(Succeed())
+		must(here.Client.Patch(ctx, account, client.MergeFrom(before)))
 		putBack(ctx, "the owner label", func(ctx context.Context) error {
 			now := &appsv1.Deployment{}
 			err := here.Client.Get(ctx, key("source-controller"), now)
@@ -88,7 +87,7 @@ func correcting() {
 		wanted := role.DeepCopy().Rules
 		before := role.DeepCopy()
 		role.Rules = role.Rules[1:]
-		Expect(here.Client.Patch(ctx, role, client.MergeFrom(before))).To(Succeed())
+		must(here.Client.Patch(ctx, role, client.MergeFrom(before)))
 		putBack(ctx, "the rules", func(ctx context.Context) error {
 			now := &rbacv1.ClusterRole{}
 			err := here.Client.Get(ctx, name, now)

@@ -23,7 +23,7 @@ import (
 
 func installing() {
 	It("installs the instance of the README and deploys its repository", func(ctx context.Context) {
-		Expect(here.Client.Create(ctx, sample())).To(Succeed())
+		must(here.Client.Create(ctx, sample()))
 		ready(ctx)
 		deploymentsAvailable(ctx, defaultControllers()...)
 		config := get(ctx, workloadKey(site.WorkloadConfig), &corev1.ConfigMap{})
@@ -51,10 +51,10 @@ func installing() {
 		before := workloadPod(ctx)
 		second := site.FleetState{Message: "deployed by a second commit", Version: "2.0.0"}
 		commit, err := here.Commit(ctx, "Change the message", second)
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		DeferCleanup(func(ctx context.Context) {
 			_, err := here.Commit(ctx, "Go back", site.FirstState())
-			Expect(err).NotTo(HaveOccurred())
+			must(err)
 			requestSync(ctx)
 			eventually(ctx, soonLimit, "the first state to be back", func(ctx context.Context) error { return answers(ctx, site.FirstState()) })
 			workloadPod(ctx)
@@ -64,7 +64,7 @@ func installing() {
 		Expect(get(ctx, workloadKey(site.WorkloadConfig), &corev1.ConfigMap{}).Data).To(HaveKeyWithValue("message", second.Message))
 		Expect(workloadPod(ctx).UID).NotTo(Equal(before.UID))
 		applied, _, err := unstructured.NestedString(get(ctx, key(site.Namespace), kustomization()).Object, "status", "lastAppliedRevision")
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		Expect(applied).To(HaveSuffix("@sha1:" + commit))
 	})
 }
@@ -104,7 +104,7 @@ func requestSync(ctx context.Context) {
 			source.SetAnnotations(annotations)
 		}
 	}
-	Expect(here.Client.Patch(ctx, source, client.MergeFrom(before))).To(Succeed())
+	must(here.Client.Patch(ctx, source, client.MergeFrom(before)))
 	eventually(ctx, soonLimit, "source-controller to handle the request", func(ctx context.Context) error {
 		source := fluxObject("source.toolkit.fluxcd.io", "GitRepository")
 		if err := here.Client.Get(ctx, key(site.Namespace), source); err != nil {
@@ -141,7 +141,7 @@ func checkConditions(instance *v1.FluxInstance) {
 func checkRevision(instance *v1.FluxInstance, release string) {
 	GinkgoHelper()
 	revision, err := version.ParseRevision(instance.Status.LastAppliedRevision)
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	Expect(revision.Version).To(Equal(release))
 	Expect(instance.Status.LastAttemptedRevision).To(Equal(instance.Status.LastAppliedRevision))
 	Expect(instance.Status.LastArtifactRevision).To(BeEmpty(), "the distribution is the built-in one")
@@ -164,7 +164,7 @@ func checkComponents(ctx context.Context, instance *v1.FluxInstance, tags map[st
 		deployment := get(ctx, key(component.Name), &appsv1.Deployment{})
 		Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal(component.Repository + ":" + component.Tag + "@" + component.Digest))
 		pods := &corev1.PodList{}
-		Expect(here.Client.List(ctx, pods, client.InNamespace(site.Namespace), client.MatchingLabels(deployment.Spec.Selector.MatchLabels))).To(Succeed())
+		must(here.Client.List(ctx, pods, client.InNamespace(site.Namespace), client.MatchingLabels(deployment.Spec.Selector.MatchLabels)))
 		for i := range pods.Items {
 			if pods.Items[i].DeletionTimestamp == nil {
 				Expect(strings.HasSuffix(pods.Items[i].Status.ContainerStatuses[0].ImageID, component.Digest)).To(BeTrue(), pods.Items[i].Name)

@@ -36,7 +36,7 @@ func beingKilled() {
 		for round := range kills {
 			if round%installEvery == 0 {
 				absent(ctx)
-				Expect(here.Client.Create(ctx, sample())).To(Succeed())
+				must(here.Client.Create(ctx, sample()))
 			} else {
 				change(ctx, variation(random))
 			}
@@ -59,8 +59,8 @@ func beingKilled() {
 		asInReadme(ctx)
 		workload := workloadPod(ctx)
 		instance, err := here.Instance(ctx)
-		Expect(err).NotTo(HaveOccurred())
-		Expect(here.Client.Delete(ctx, instance)).To(Succeed())
+		must(err)
+		must(here.Client.Delete(ctx, instance))
 		killOperator(ctx, 500*time.Millisecond)
 		absent(ctx)
 		leftNothing(ctx)
@@ -107,8 +107,8 @@ func killOperator(ctx context.Context, delay time.Duration) string {
 		Fail("interrupted")
 	case <-moment.C:
 	}
-	Expect(site.Kill(pod)).To(Succeed())
-	Expect(client.IgnoreNotFound(here.Client.Delete(ctx, pod, client.GracePeriodSeconds(0)))).To(Succeed())
+	must(site.Kill(pod))
+	must(client.IgnoreNotFound(here.Client.Delete(ctx, pod, client.GracePeriodSeconds(0))))
 	instance, err := here.Instance(ctx)
 	if err != nil {
 		return err.Error()

@@ -64,7 +64,7 @@ func refusing() {
 			i.Spec.Distribution.Registry, i.Spec.Distribution.Variant = "ghcr.io/nowhere", "upstream-alpine"
 		})
 		instance, err := here.AwaitFailure(ctx, installLimit, v1.ReasonHealthCheckFailed)
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		failed := apimeta.FindStatusCondition(instance.Status.Conditions, meta.ReadyCondition)
 		for _, part := range []string{"Deployment", "helm-controller", "ImagePullBackOff", "ghcr.io/nowhere/helm-controller", "no such image"} {
 			Expect(failed.Message).To(ContainSubstring(part))
@@ -76,7 +76,7 @@ func refusing() {
 		Expect(instance.Status.LastAppliedRevision).To(Equal(before.Status.LastAppliedRevision))
 		Expect(instance.Status.LastAttemptedRevision).NotTo(Equal(before.Status.LastAppliedRevision))
 		Expect(instance.Status.History.Latest().LastReconciledStatus).To(Equal(v1.ReasonHealthCheckFailed))
-		Expect(contains(messages(ctx, v1.ReasonHealthCheckFailed), "ImagePullBackOff")).To(Succeed())
+		must(contains(messages(ctx, v1.ReasonHealthCheckFailed), "ImagePullBackOff"))
 		untouched(ctx, pod)
 
 		asInReadme(ctx)
@@ -88,8 +88,8 @@ func refusing() {
 	It("tells an instance in another namespace that nobody acts on it", func(ctx context.Context) {
 		stray := sample()
 		stray.Namespace = site.WorkloadNamespace
-		Expect(here.Client.Create(ctx, stray)).To(Succeed())
-		DeferCleanup(func(ctx context.Context) { Expect(here.Delete(ctx, soonLimit, stray)).To(Succeed()) })
+		must(here.Client.Create(ctx, stray))
+		DeferCleanup(func(ctx context.Context) { must(here.Delete(ctx, soonLimit, stray)) })
 		eventually(ctx, soonLimit, "the stray instance to be told", func(ctx context.Context) error {
 			if err := here.Client.Get(ctx, client.ObjectKeyFromObject(stray), stray); err != nil {
 				return err
@@ -110,7 +110,7 @@ func stalls(ctx context.Context, reason string, words []string, edit func(*v1.Fl
 	objects := versions(ctx)
 	change(ctx, edit)
 	instance, err := here.AwaitFailure(ctx, soonLimit, reason)
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	stalled := apimeta.FindStatusCondition(instance.Status.Conditions, meta.StalledCondition)
 	Expect(stalled).NotTo(BeNil())
 	Expect(stalled.Reason).To(Equal(reason))
@@ -122,7 +122,7 @@ func stalls(ctx context.Context, reason string, words []string, edit func(*v1.Fl
 	Expect(instance.Status.Inventory).To(Equal(before.Status.Inventory))
 	Expect(instance.Status.Components).To(Equal(before.Status.Components))
 	Expect(instance.Status.History.Latest().LastReconciledStatus).To(Equal(reason))
-	Expect(contains(messages(ctx, reason), words[len(words)-1])).To(Succeed())
+	must(contains(messages(ctx, reason), words[len(words)-1]))
 	Expect(versions(ctx)).To(Equal(objects), "the running version was touched")
 	deploymentsAvailable(ctx, defaultControllers()...)
 
@@ -134,7 +134,7 @@ func stalls(ctx context.Context, reason string, words []string, edit func(*v1.Fl
 func versions(ctx context.Context) map[string]string {
 	GinkgoHelper()
 	list := &appsv1.DeploymentList{}
-	Expect(here.Client.List(ctx, list, client.InNamespace(site.Namespace))).To(Succeed())
+	must(here.Client.List(ctx, list, client.InNamespace(site.Namespace)))
 	found := map[string]string{}
 	for _, deployment := range list.Items {
 		if metav1.HasLabel(deployment.ObjectMeta, v1.OwnerNameLabel) {

@@ -34,7 +34,7 @@ func serving() {
 		asInReadme(ctx)
 		var err error
 		pod, err = here.OperatorPod(ctx)
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 	})
 
 	It("shows its metrics to those who may read them, and to nobody else", func(ctx context.Context) {
@@ -44,8 +44,8 @@ func serving() {
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "flux-operator-metrics-reader"},
 			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "default", Name: "metrics-reader"}},
 		}
-		Expect(here.Client.Create(ctx, binding)).To(Succeed())
-		DeferCleanup(func(ctx context.Context) { Expect(here.Client.Delete(ctx, binding)).To(Succeed()) })
+		must(here.Client.Create(ctx, binding))
+		DeferCleanup(func(ctx context.Context) { must(here.Client.Delete(ctx, binding)) })
 		base := "https://" + forward(ctx, pod, metricsPort)
 
 		code, _ := ask(ctx, base+"/metrics", "")
@@ -69,7 +69,7 @@ func serving() {
 
 	It("listens nowhere else", func(context.Context) {
 		pid, err := site.Process(pod)
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		Expect(listening(pid)).To(ConsistOf(metricsPort, healthPort))
 	})
 
@@ -77,9 +77,9 @@ func serving() {
 		container := pod.Spec.Containers[0]
 		Expect(*container.SecurityContext.ReadOnlyRootFilesystem).To(BeTrue())
 		pid, err := site.Process(pod)
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		Expect(string(status)).To(MatchRegexp(`(?m)^Uid:\s+65532\s`))
 		Expect(string(status)).To(MatchRegexp(`(?m)^CapEff:\s+0+$`))
 		Expect(string(status)).To(MatchRegexp(`(?m)^Seccomp:\s+2$`))
@@ -91,17 +91,17 @@ func serving() {
 func token(ctx context.Context, name string) string {
 	GinkgoHelper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
-	Expect(here.Client.Create(ctx, account)).To(Succeed())
-	DeferCleanup(func(ctx context.Context) { Expect(here.Client.Delete(ctx, account)).To(Succeed()) })
+	must(here.Client.Create(ctx, account))
+	DeferCleanup(func(ctx context.Context) { must(here.Client.Delete(ctx, account)) })
 	request := &authenticationv1.TokenRequest{}
-	Expect(here.Client.SubResource("token").Create(ctx, account, request)).To(Succeed())
+	must(here.Client.SubResource("token").Create(ctx, account, request))
 	return request.Status.Token
 }
 
 func forward(ctx context.Context, pod *corev1.Pod, port int) string {
 	GinkgoHelper()
 	address, stop, err := here.Forward(ctx, pod.Name, port)
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	DeferCleanup(stop)
 	return address
 }
@@ -110,17 +110,17 @@ func forward(ctx context.Context, pod *corev1.Pod, port int) string {
 func ask(ctx context.Context, url, token string) (int, string) {
 	GinkgoHelper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	c := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer c.CloseIdleConnections()
 	response, err := c.Do(request)
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	return response.StatusCode, string(body)
 }
 
@@ -131,7 +131,7 @@ func listening(pid int) []int {
 	var ports []int
 	for _, table := range []string{"tcp", "tcp6"} {
 		file, err := os.Open(fmt.Sprintf("/proc/%d/net/%s", pid, table))
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		defer file.Close()
 		lines := bufio.NewScanner(file)
 		for lines.Scan() {
@@ -141,7 +141,7 @@ func listening(pid int) []int {
 			}
 			_, hex, _ := strings.Cut(fields[1], ":")
 			port, err := strconv.ParseUint(hex, 16, 16)
-			Expect(err).NotTo(HaveOccurred())
+			must(err)
 			ports = append(ports, int(port))
 		}
 		Expect(lines.Err()).NotTo(HaveOccurred())

@@ -27,24 +27,32 @@ func key(name string) client.ObjectKey {
 	return client.ObjectKey{Namespace: site.Namespace, Name: name}
 }
 
+// must fails the spec with the text of an error. Gomega's own matchers print its fields as well, which hides what it says.
+func must(err error) {
+	GinkgoHelper()
+	if err != nil {
+		Fail(err.Error())
+	}
+}
+
 // get reads an object, which has to exist.
 func get[T client.Object](ctx context.Context, key client.ObjectKey, obj T) T {
 	GinkgoHelper()
-	Expect(here.Client.Get(ctx, key, obj)).To(Succeed())
+	must(here.Client.Get(ctx, key, obj))
 	return obj
 }
 
 // eventually waits for a condition and fails the spec with what was seen last.
 func eventually(ctx context.Context, limit time.Duration, what string, check func(context.Context) error) {
 	GinkgoHelper()
-	Expect(here.Await(ctx, limit, what, check)).To(Succeed())
+	must(here.Await(ctx, limit, what, check))
 }
 
 // ready waits until the operator has finished what the instance asks for now.
 func ready(ctx context.Context) *v1.FluxInstance {
 	GinkgoHelper()
 	instance, err := here.AwaitReady(ctx, installLimit)
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	return instance
 }
 
@@ -52,14 +60,14 @@ func ready(ctx context.Context) *v1.FluxInstance {
 func change(ctx context.Context, edit func(*v1.FluxInstance)) {
 	GinkgoHelper()
 	_, err := here.Change(ctx, edit)
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 }
 
 // sample is the instance of the README.
 func sample() *v1.FluxInstance {
 	GinkgoHelper()
 	instance, err := here.Sample()
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	return instance
 }
 
@@ -72,21 +80,21 @@ func asInReadme(ctx context.Context) {
 		change(ctx, func(i *v1.FluxInstance) { i.Spec, i.Annotations = wanted.Spec, nil })
 		err = nil
 	}
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	ready(ctx)
 }
 
 // absent makes sure that there is no instance.
 func absent(ctx context.Context) {
 	GinkgoHelper()
-	Expect(here.DeleteInstance(ctx, uninstallLimit)).To(Succeed())
+	must(here.DeleteInstance(ctx, uninstallLimit))
 }
 
 // owned are the objects that carry the instance's owner labels, by inventory id.
 func owned(ctx context.Context) map[string]metav1.PartialObjectMetadata {
 	GinkgoHelper()
 	objects, err := here.Owned(ctx)
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	byID := map[string]metav1.PartialObjectMetadata{}
 	for i := range objects {
 		byID[id(&objects[i])] = objects[i]
@@ -116,7 +124,7 @@ func uids(objects map[string]metav1.PartialObjectMetadata) map[string]types.UID 
 func exactInventory(ctx context.Context) {
 	GinkgoHelper()
 	instance, err := here.Instance(ctx)
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	Expect(instance.Status.Inventory).NotTo(BeNil())
 	var entries []string
 	for _, entry := range instance.Status.Inventory.Entries {
@@ -130,7 +138,7 @@ func exactInventory(ctx context.Context) {
 func deploymentsAvailable(ctx context.Context, names ...string) {
 	GinkgoHelper()
 	list := &appsv1.DeploymentList{}
-	Expect(here.Client.List(ctx, list, client.InNamespace(site.Namespace), client.MatchingLabels{v1.OwnerNameLabel: v1.DefaultInstanceName})).To(Succeed())
+	must(here.Client.List(ctx, list, client.InNamespace(site.Namespace), client.MatchingLabels{v1.OwnerNameLabel: v1.DefaultInstanceName}))
 	var found []string
 	for i := range list.Items {
 		Expect(site.Available(&list.Items[i])).To(Succeed(), list.Items[i].Name)

@@ -36,10 +36,10 @@ func TestEndToEnd(t *testing.T) {
 var _ = BeforeSuite(func(ctx context.Context) {
 	began = time.Now()
 	s, err := site.Up(ctx, site.Options{Name: "e2e", Progress: GinkgoWriter})
-	Expect(err).NotTo(HaveOccurred())
+	must(err)
 	here = s
-	DeferCleanup(func(ctx context.Context) { Expect(s.Down(ctx)).To(Succeed()) })
-	Expect(s.InstallOperator(ctx, site.QuickElection())).To(Succeed())
+	DeferCleanup(func(ctx context.Context) { must(s.Down(ctx)) })
+	must(s.InstallOperator(ctx, site.QuickElection()))
 }, NodeTimeout(30*time.Minute))
 
 var _ = JustAfterEach(func(ctx context.Context) {

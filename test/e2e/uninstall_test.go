@@ -23,12 +23,12 @@ func uninstalling() {
 		absent(ctx)
 		leftNothing(ctx)
 		untouched(ctx, pod)
-		Expect(answers(ctx, site.FirstState())).To(Succeed())
+		must(answers(ctx, site.FirstState()))
 		Expect(get(ctx, workloadKey(site.WorkloadConfig), &corev1.ConfigMap{}).DeletionTimestamp).To(BeNil())
 		kept := get(ctx, client.ObjectKey{Name: site.Namespace}, &corev1.Namespace{})
 		Expect(kept.UID).To(Equal(namespace.UID))
 		Expect(kept.Status.Phase).To(Equal(corev1.NamespaceActive))
-		Expect(contains(messages(ctx, v1.ReasonUninstalled), "keeps running")).To(Succeed())
+		must(contains(messages(ctx, v1.ReasonUninstalled), "keeps running"))
 	})
 }
 

@@ -20,7 +20,7 @@ func upgrading() {
 		pod := workloadPod(ctx)
 		instance := sample()
 		instance.Spec.Distribution.Version = "2.9.2"
-		Expect(here.Client.Create(ctx, instance)).To(Succeed())
+		must(here.Client.Create(ctx, instance))
 		instance = ready(ctx)
 		checkRevision(instance, "v2.9.2")
 		checkComponents(ctx, instance, map[string]string{
@@ -51,14 +51,14 @@ func upgrading() {
 			releases = append(releases, snapshot.Metadata["flux"])
 		}
 		Expect(releases).To(Equal([]string{"v2.9.4", "v2.9.2"}))
-		Expect(contains(messages(ctx, v1.ReasonReconciliationSucceeded), "before it was v2.9.2")).To(Succeed())
+		must(contains(messages(ctx, v1.ReasonReconciliationSucceeded), "before it was v2.9.2"))
 		untouched(ctx, pod)
 	})
 
 	It("goes on syncing", func(ctx context.Context) {
 		second := site.FleetState{Message: "deployed after the upgrade", Version: "2.0.0"}
 		_, err := here.Commit(ctx, "Change after the upgrade", second)
-		Expect(err).NotTo(HaveOccurred())
+		must(err)
 		requestSync(ctx)
 		eventually(ctx, soonLimit, "the commit to run", func(ctx context.Context) error { return answers(ctx, second) })
 	})

@@ -21,6 +21,8 @@ type Facts struct {
 }
 
 // Violation is a reason not to apply a set. What runs stays as it is.
+//
+//nolint:errname // a rule has violations; that they are errors is how they travel
 type Violation struct {
 	// Field of the FluxInstance to change.
 	Field string
@@ -133,8 +135,8 @@ const (
 
 // clusterIsRecentEnough: the API server understands the definitions of the release.
 func clusterIsRecentEnough(_ *v1.FluxInstance, set *render.Set, facts Facts) *Violation {
-	running, err := semver.NewVersion(facts.KubernetesVersion)
-	if err != nil || running.Major() != 1 || running.Minor() >= selectableSince {
+	minor, known := minorOf(facts.KubernetesVersion)
+	if !known || minor >= selectableSince {
 		return nil
 	}
 	needed := map[string]uint64{"x-kubernetes-validations": rulesSince, "selectableFields": selectableSince}
@@ -142,13 +144,22 @@ func clusterIsRecentEnough(_ *v1.FluxInstance, set *render.Set, facts Facts) *Vi
 		if o.GetKind() != "CustomResourceDefinition" {
 			continue
 		}
-		if minor := newestNeed(o.Object, needed); running.Minor() < minor {
+		if need := newestNeed(o.Object, needed); minor < need {
 			return &Violation{Field: "spec.distribution.version",
-				Problem: fmt.Sprintf("Flux %s needs Kubernetes 1.%d for %s %q and this is %s", set.Revision.Version, minor, o.GetKind(), o.GetName(), facts.KubernetesVersion),
+				Problem: fmt.Sprintf("Flux %s needs Kubernetes 1.%d for %s %q and this is %s", set.Revision.Version, need, o.GetKind(), o.GetName(), facts.KubernetesVersion),
 				Cure:    "upgrade the cluster or choose an older release"}
 		}
 	}
 	return nil
+}
+
+// minorOf reads the minor of a version of Kubernetes 1; one that cannot be read is not known.
+func minorOf(text string) (minor uint64, known bool) {
+	parsed, err := semver.NewVersion(text)
+	if err != nil || parsed.Major() != 1 {
+		return 0, false
+	}
+	return parsed.Minor(), true
 }
 
 // newestNeed is the highest minor that any of the named fields anywhere in the value needs.

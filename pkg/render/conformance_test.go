@@ -19,8 +19,8 @@ import (
 )
 
 // distributions are the real ones that the environment names.
-func distributions(t testing.TB) map[string]fs.FS {
-	t.Helper()
+func distributions(tb testing.TB) map[string]fs.FS {
+	tb.Helper()
 	found := map[string]fs.FS{}
 	for _, variable := range []string{"DISTRIBUTION_DIR", "FLUX_RELEASES_DIR"} {
 		if dir := os.Getenv(variable); dir != "" {
@@ -28,7 +28,7 @@ func distributions(t testing.TB) map[string]fs.FS {
 		}
 	}
 	if len(found) == 0 {
-		t.Skip("neither DISTRIBUTION_DIR nor FLUX_RELEASES_DIR is set: released manifests are not looked at")
+		tb.Skip("neither DISTRIBUTION_DIR nor FLUX_RELEASES_DIR is set: released manifests are not looked at")
 	}
 	return found
 }
@@ -81,6 +81,7 @@ func everything(tree fs.FS, release string) *v1.FluxInstance {
 
 func TestReleasesRender(t *testing.T) {
 	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
+		t.Helper()
 		plain := instance()
 		plain.Spec.Components = nil
 		instances := []*v1.FluxInstance{plain, everything(tree, release)}
@@ -111,6 +112,7 @@ func TestReleasesRender(t *testing.T) {
 // TestReleasesParse compares our reading of YAML with that of kubectl.
 func TestReleasesParse(t *testing.T) {
 	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
+		t.Helper()
 		files, err := fs.Glob(tree, path.Join("flux", release, "*.yaml"))
 		if err != nil {
 			t.Fatal(err)
@@ -173,11 +175,11 @@ func checkImages(t *testing.T, tree fs.FS, set *Set) {
 	}
 }
 
-func marshal(t testing.TB, set *Set) []byte {
-	t.Helper()
+func marshal(tb testing.TB, set *Set) []byte {
+	tb.Helper()
 	content, err := set.YAML()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return content
 }

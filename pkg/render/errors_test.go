@@ -134,8 +134,8 @@ func TestFieldErrors(t *testing.T) {
 }
 
 // copyOf returns the fixture in memory, to be broken.
-func copyOf(t testing.TB) fstest.MapFS {
-	t.Helper()
+func copyOf(tb testing.TB) fstest.MapFS {
+	tb.Helper()
 	files := fstest.MapFS{}
 	err := fs.WalkDir(fixture(), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -146,7 +146,7 @@ func copyOf(t testing.TB) fstest.MapFS {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return files
 }

@@ -1,6 +1,9 @@
 package render
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // fieldAt walks down nested maps without copying; found is false where a step is missing or is no map.
 func fieldAt(root map[string]any, path ...string) (value any, found bool) {
@@ -88,9 +91,5 @@ func textAt(root map[string]any, path ...string) string {
 }
 
 func dotted(path []string) string {
-	text := ""
-	for _, step := range path {
-		text += "." + step
-	}
-	return text
+	return "." + strings.Join(path, ".")
 }

@@ -19,15 +19,15 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func fixture() fs.FS { return os.DirFS("testdata/distribution") }
 
-func readInstance(t testing.TB, path string) *v1.FluxInstance {
-	t.Helper()
+func readInstance(tb testing.TB, path string) *v1.FluxInstance {
+	tb.Helper()
 	content, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	instance := &v1.FluxInstance{}
 	if err := yaml.UnmarshalStrict(content, instance); err != nil {
-		t.Fatalf("reading %s: %v", path, err)
+		tb.Fatalf("reading %s: %v", path, err)
 	}
 	return instance
 }

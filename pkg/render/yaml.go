@@ -51,13 +51,14 @@ func parse(content []byte) ([]map[string]any, error) {
 }
 
 func convert(node *yaml.Node, depth int) (any, error) {
+	var null any // a value of YAML like any other
 	if depth > maxDepth {
 		return nil, fmt.Errorf("line %d: it is nested more than %d levels deep", node.Line, maxDepth)
 	}
 	switch node.Kind {
 	case yaml.DocumentNode:
 		if len(node.Content) != 1 {
-			return nil, nil
+			return null, nil
 		}
 		return convert(node.Content[0], depth)
 	case yaml.MappingNode:
@@ -77,7 +78,7 @@ func convert(node *yaml.Node, depth int) (any, error) {
 	case yaml.AliasNode:
 		return nil, fmt.Errorf("line %d: aliases are not allowed", node.Line)
 	}
-	return nil, nil
+	return null, nil
 }
 
 func convertMapping(node *yaml.Node, depth int) (any, error) {
@@ -100,6 +101,7 @@ func convertMapping(node *yaml.Node, depth int) (any, error) {
 }
 
 func convertScalar(node *yaml.Node) (any, error) {
+	var null any
 	switch node.ShortTag() {
 	case "!!str":
 		if yes, isWord := oldBoolean(node); isWord {
@@ -109,7 +111,7 @@ func convertScalar(node *yaml.Node) (any, error) {
 	case "!!timestamp":
 		return node.Value, nil
 	case "!!null":
-		return nil, nil
+		return null, nil
 	case "!!bool":
 		var value bool
 		err := decode(node, &value)

@@ -148,9 +148,9 @@ func checkSync(instance *v1.FluxInstance) error {
 	if err := oneOf("spec.sync.provider", sync.Provider, "", genericProvider, "aws", "azure", "gcp", "github"); err != nil {
 		return err
 	}
-	for field, value := range map[string]string{"spec.sync.url": sync.URL, "spec.sync.ref": sync.Ref} {
-		if value == "" {
-			return &FieldError{Field: field, Problem: "it is empty", Cure: "set it"}
+	for _, required := range [][2]string{{"spec.sync.url", sync.URL}, {"spec.sync.ref", sync.Ref}} {
+		if required[1] == "" {
+			return &FieldError{Field: required[0], Problem: "it is empty", Cure: "set it"}
 		}
 	}
 	if len(instance.SyncName()) > validation.DNS1123LabelMaxLength {

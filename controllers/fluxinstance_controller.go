@@ -153,7 +153,7 @@ func (r *FluxInstanceReconciler) desire(instance *v1.FluxInstance, catalog *arti
 func (r *FluxInstanceReconciler) own(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, set *render.Set, union inventory.Inventory) error {
 	revision := set.Revision.String()
 	if revision != instance.Status.LastAttemptedRevision {
-		r.announce(instance, set.Revision)
+		r.announce(instance, set)
 	}
 	if revision != instance.Status.LastAttemptedRevision || !isSettled(instance) {
 		progress(instance, v1.ReasonProgressing, "Reconciliation in progress")

@@ -17,7 +17,7 @@ import (
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 	"github.com/flux-autopilot/flux-operator/pkg/apply"
-	"github.com/flux-autopilot/flux-operator/pkg/version"
+	"github.com/flux-autopilot/flux-operator/pkg/render"
 )
 
 // conclude turns the end of a pass into conditions, history, events and the time of the next pass. Nothing else writes Ready=True or False.
@@ -110,13 +110,16 @@ func (r *FluxInstanceReconciler) reportFailure(instance *v1.FluxInstance, run *a
 	r.event(instance, kind, f.reason, f.Error())
 }
 
-// announce tells that a new revision is about to be applied.
-func (r *FluxInstanceReconciler) announce(instance *v1.FluxInstance, revision version.Revision) {
+// announce tells that a new revision is about to be applied, and which of its images can change without it.
+func (r *FluxInstanceReconciler) announce(instance *v1.FluxInstance, set *render.Set) {
 	verb := "Upgrading to revision "
 	if instance.Status.LastAttemptedRevision == "" {
 		verb = "Installing revision "
 	}
-	r.event(instance, corev1.EventTypeNormal, v1.ReasonProgressing, verb+revision.String())
+	r.event(instance, corev1.EventTypeNormal, v1.ReasonProgressing, verb+set.Revision.String())
+	if unpinned := set.Unpinned(); len(unpinned) > 0 {
+		r.event(instance, corev1.EventTypeWarning, v1.ReasonProgressing, "Images without a digest: "+strings.Join(unpinned, ", "))
+	}
 }
 
 func (r *FluxInstanceReconciler) event(instance *v1.FluxInstance, kind, reason, message string) {

@@ -35,6 +35,7 @@ const (
 	areaAPIs         = "apis"
 	areaControllers  = "controllers"
 	areaCommand      = "cmd"
+	areaConfig       = "config"
 	areaDistribution = "distribution"
 	areaDocs         = "docs"
 	areaTest         = "test"
@@ -69,7 +70,8 @@ func doors() map[string]door {
 		areaMain:         {append([]string{areaAPIs, areaControllers, roomPreflight}, ioRooms()...), "main constructs controllers, IO rooms and the facts for preflight, it decides nothing"},
 		areaAPIs:         {nil, "apis imports nothing of ours"},
 		areaControllers:  {append([]string{areaAPIs}, rooms...), "controllers composes the rooms and nothing else"},
-		areaCommand:      {append([]string{areaAPIs, roomArtifact}, pureRooms()...), "a command uses apis, the pure rooms and artifact"},
+		areaCommand:      {append([]string{areaAPIs, areaConfig, roomArtifact}, pureRooms()...), "a command uses apis, the pure rooms, artifact and the definitions in config"},
+		areaConfig:       {nil, "config imports nothing of ours"},
 		areaDistribution: {[]string{areaAPIs}, "distribution imports nothing of ours but apis"},
 		areaDocs:         {[]string{areaAPIs}, "docs imports nothing of ours but apis"},
 		areaTools:        {nil, "tools imports nothing of ours"},
@@ -107,8 +109,8 @@ func drawers() []string {
 // folders are the top-level folders that may exist, with or without Go in them; folders whose names start with a dot are not looked at.
 func folders() []string {
 	return []string{
-		areaAPIs, areaControllers, "pkg", areaCommand, areaDistribution, areaDocs, areaTest, areaTools,
-		"config", "bundle", "catalog", "charts", "terraform",
+		areaAPIs, areaControllers, "pkg", areaCommand, areaConfig, areaDistribution, areaDocs, areaTest, areaTools,
+		"bundle", "catalog", "charts", "terraform",
 		"bin", "dist", "out", // build output, ignored by git
 	}
 }

@@ -124,13 +124,13 @@ func TestEveryRuleBites(t *testing.T) {
 		"TenthRoom": {
 			reason: "a room more is a decision, not an accident",
 			broken: imports("pkg/notify"),
-			want: "pkg/notify: unknown room pkg/notify; a new one needs an ADR (known: ., apis, cmd, controllers, distribution, docs, " +
+			want: "pkg/notify: unknown room pkg/notify; a new one needs an ADR (known: ., apis, cmd, config, controllers, distribution, docs, " +
 				"pkg/apply, pkg/artifact, pkg/inventory, pkg/migrate, pkg/preflight, pkg/render, pkg/report, pkg/version, test, tools)",
 		},
 		"PackageOutsideTheHouse": {
 			reason: "internal/ is not a room of this house",
 			broken: imports("internal"),
-			want: "internal: unknown room internal; a new one needs an ADR (known: ., apis, cmd, controllers, distribution, docs, " +
+			want: "internal: unknown room internal; a new one needs an ADR (known: ., apis, cmd, config, controllers, distribution, docs, " +
 				"pkg/apply, pkg/artifact, pkg/inventory, pkg/migrate, pkg/preflight, pkg/render, pkg/report, pkg/version, test, tools)",
 		},
 		"Drawer": {

@@ -89,7 +89,7 @@ func TestEveryRuleBites(t *testing.T) {
 		"CommandConstructsControllers": {
 			reason: "only main constructs",
 			broken: imports("cmd/flux-operator", "controllers"),
-			want:   "cmd/flux-operator imports controllers: a command uses apis, the pure rooms and artifact",
+			want:   "cmd/flux-operator imports controllers: a command uses apis, the pure rooms, artifact and the definitions in config",
 		},
 		"DistributionImportsARoom": {
 			reason: "what we ship does not depend on what installs it",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -85,6 +86,7 @@ func (c *config) metrics() metricsserver.Options {
 	options := metricsserver.Options{BindAddress: c.metricsAddr}
 	if !c.metricsInsecure {
 		options.SecureServing = true
+		options.TLSOpts = []func(*tls.Config){selfSigned}
 		options.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
 	return options

@@ -81,7 +81,7 @@ func Run(ctx context.Context, options Options) (m Machine, measured []Part, err 
 		return len(options.Only) > 0 && !slices.Contains(options.Only, p.name)
 	})
 	for _, p := range wanted {
-		b.say("measuring: %s", p.name)
+		b.sayf("measuring: %s", p.name)
 		result, err := p.measure(b, ctx)
 		if err != nil {
 			return m, measured, fmt.Errorf("measuring %q: %w", p.name, err)
@@ -92,6 +92,6 @@ func Run(ctx context.Context, options Options) (m Machine, measured []Part, err 
 	return m, measured, nil
 }
 
-func (b *bench) say(format string, args ...any) {
+func (b *bench) sayf(format string, args ...any) {
 	fmt.Fprintf(b.options.Progress, "bench: "+format+"\n", args...)
 }

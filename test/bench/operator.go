@@ -26,7 +26,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	b.sayf("building the operator")
 	ctx, cancel := context.WithTimeout(ctx, buildLimit)
 	defer cancel()
-	b.operator = filepath.Join(b.options.Root, "dist", "flux-operator")
+	b.operator = filepath.Join(b.dir, "flux-operator")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.VERSION=v0.0.0-bench", "-o", b.operator, ".")
 	cmd.Dir = b.options.Root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -34,7 +34,7 @@ func (d *demo) cluster(ctx context.Context, opts site.Options) error {
 		return err
 	}
 	d.site = s
-	return d.kubectl(ctx, "get", "nodes", "-o", "wide")
+	return d.kubectl(ctx, "get", "nodes")
 }
 
 func (d *demo) operator(ctx context.Context) error {

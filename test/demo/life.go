@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +30,10 @@ func (d *demo) commit(ctx context.Context) error {
 		return err
 	}
 	pushed := time.Now()
-	d.out.note("commit %s: message %q, image version %s", commit[:12], second.Message, second.Version)
+	if err := d.changes(second); err != nil {
+		return err
+	}
+	d.out.note("pushed as commit %s", commit[:12])
 	err = d.site.Await(ctx, installLimit, "the second commit to run", func(ctx context.Context) error {
 		said, err := d.answer(ctx)
 		if err == nil && !strings.Contains(said, second.Message) {
@@ -39,8 +44,27 @@ func (d *demo) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.note("it runs %s after the push; Flux looks at the repository every %s here", seconds(time.Since(pushed)), syncInterval)
+	d.out.note("it runs %s after the push; Flux looks at the repository every %s here", seconds(time.Since(pushed)), seconds(syncInterval))
 	return d.ask(ctx)
+}
+
+// changes shows how the repository differs from the first commit.
+func (d *demo) changes(second site.FleetState) error {
+	before, err := site.FirstState().Files()
+	if err != nil {
+		return err
+	}
+	after, err := second.Files()
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if before[name] != after[name] {
+			d.out.say("%s", name)
+			d.out.difference(before[name], after[name])
+		}
+	}
+	return nil
 }
 
 func (d *demo) drift(ctx context.Context) error {

@@ -69,6 +69,7 @@ func refusing() {
 		for _, part := range []string{"Deployment", "helm-controller", "ImagePullBackOff", "ghcr.io/nowhere/helm-controller", "no such image"} {
 			Expect(failed.Message).To(ContainSubstring(part))
 		}
+		Expect(failed.Message).NotTo(ContainSubstring("denies"))
 		retrying := apimeta.FindStatusCondition(instance.Status.Conditions, meta.ReconcilingCondition)
 		Expect(retrying).NotTo(BeNil())
 		Expect(retrying.Reason).To(Equal(v1.ReasonProgressingWithRetry))

@@ -71,13 +71,13 @@ func (s *screen) failed(err error) {
 	fmt.Fprintf(s.out, "\n %s   %s\n", s.paint(red, "✗"), err)
 }
 
-// say prints a sentence of the step.
-func (s *screen) say(format string, args ...any) {
+// sayf prints a sentence of the step.
+func (s *screen) sayf(format string, args ...any) {
 	fmt.Fprintf(s.out, "%s%s\n", margin, fmt.Sprintf(format, args...))
 }
 
-// note prints what has just happened, with the time since the step began.
-func (s *screen) note(format string, args ...any) {
+// notef prints what has just happened, with the time since the step began.
+func (s *screen) notef(format string, args ...any) {
 	fmt.Fprintf(s.out, "%s%s %s\n", margin, s.paint(faint, fmt.Sprintf("%7s", "+"+seconds(time.Since(s.began)))), fmt.Sprintf(format, args...))
 }
 

@@ -37,7 +37,7 @@ func (s crdSource) crds(ctx context.Context, release distribution.Release) (dist
 	}
 	cached := filepath.Join(s.cache, key)
 	if isDir(cached) {
-		s.say(release, "CRDs from the cache")
+		s.sayf(release, "CRDs from the cache")
 		return read(cached, release)
 	}
 	if err := s.fill(ctx, release, generator, module, cached); err != nil {
@@ -46,7 +46,7 @@ func (s crdSource) crds(ctx context.Context, release distribution.Release) (dist
 	return read(cached, release)
 }
 
-func (s crdSource) say(release distribution.Release, format string, args ...any) {
+func (s crdSource) sayf(release distribution.Release, format string, args ...any) {
 	fmt.Fprintf(s.messages, "flux %s: %s\n", release.Version, fmt.Sprintf(format, args...))
 }
 
@@ -61,12 +61,12 @@ func (s crdSource) fill(ctx context.Context, release distribution.Release, gener
 	}
 	defer os.RemoveAll(staging)
 
-	s.say(release, "fetching API modules")
+	s.sayf(release, "fetching API modules")
 	if err := command(ctx, module, "go", "list", "-deps", "./..."); err != nil {
 		return err
 	}
 	for i, component := range release.Components {
-		s.say(release, "generating CRDs of %s (%d/%d)", component.Name, i+1, len(release.Components))
+		s.sayf(release, "generating CRDs of %s (%d/%d)", component.Name, i+1, len(release.Components))
 		output, err := os.MkdirTemp(staging, ".crds-*")
 		if err != nil {
 			return err

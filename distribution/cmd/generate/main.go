@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -128,9 +129,7 @@ func run(ctx context.Context, args []string, messages io.Writer) error {
 		if err != nil {
 			return err
 		}
-		for path, content := range of {
-			files[path] = content
-		}
+		maps.Copy(files, of)
 	}
 	path, content := distribution.VersionFile(releases)
 	files[path] = content

@@ -36,16 +36,21 @@ func (s *Site) pushImages(ctx context.Context, releases []string) error {
 	return err
 }
 
-// prepareDistribution writes the distribution with the digests of the images that were really pushed.
-func (s *Site) prepareDistribution() error {
+// distribution returns the folder of the generated distribution.
+func distribution() (string, error) {
 	root, err := tools.Root()
 	if err != nil {
-		return err
+		return "", err
 	}
-	source := cmp.Or(os.Getenv("DISTRIBUTION_DIR"), filepath.Join(root, "dist", "distribution"))
-	if _, err := os.Stat(filepath.Join(source, "flux")); err != nil {
-		return fmt.Errorf("finding the distribution: %w; generate it with: make distribution", err)
+	dir := cmp.Or(os.Getenv("DISTRIBUTION_DIR"), filepath.Join(root, "dist", "distribution"))
+	if _, err := os.Stat(filepath.Join(dir, "flux")); err != nil {
+		return "", fmt.Errorf("finding the distribution: %w; generate it with: make distribution", err)
 	}
+	return dir, nil
+}
+
+// pinDistribution writes the distribution with the digests of the images that were really pushed.
+func (s *Site) pinDistribution(source string) error {
 	s.distribution = filepath.Join(s.Cluster.Dir, "distribution")
 	if err := os.RemoveAll(s.distribution); err != nil {
 		return fmt.Errorf("removing an earlier test distribution: %w", err)

@@ -72,6 +72,10 @@ func Up(ctx context.Context, opts Options) (*Site, error) {
 }
 
 func (s *Site) start(ctx context.Context, opts Options) error {
+	source, err := distribution()
+	if err != nil {
+		return err
+	}
 	if !s.keep {
 		if err := testbed.Down(ctx, opts.Name); err != nil {
 			return fmt.Errorf("removing the cluster of an earlier run: %w", err)
@@ -91,7 +95,7 @@ func (s *Site) start(ctx context.Context, opts Options) error {
 	if err := s.pushImages(ctx, opts.Flux); err != nil {
 		return err
 	}
-	if err := s.prepareDistribution(); err != nil {
+	if err := s.pinDistribution(source); err != nil {
 		return err
 	}
 	if err := s.pushOperator(ctx); err != nil {

@@ -70,10 +70,13 @@ func Names() []string {
 func Run(ctx context.Context, options Options) (m Machine, measured []Part, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	b := &bench{options: options, machine: describeMachine()}
+	b := &bench{options: options}
+	if b.machine, err = describeMachine(); err != nil {
+		return m, nil, err
+	}
 	defer func() {
 		m = b.machine
-		m.Took = time.Since(m.Date)
+		m.Took, m.LoadAfter = time.Since(m.Date), load()
 	}()
 	if b.distribution, err = openDistribution(options.Distribution); err != nil {
 		return m, nil, err

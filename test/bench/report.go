@@ -148,14 +148,14 @@ Written by `+"`make bench`"+`, which takes about %.0f minutes and can be repeate
 | command | `+"`%s`"+` |
 | date | %s |
 | machine | %s |
-| load before | %s |
+| load (processes that want a core) | %s before, %s at the end |
 | Go | %s |
 | Kubernetes | %s |
 | Flux | %s, all %d components, %d objects |
 
-Values are medians, the smallest and largest measurement in brackets. Times depend on the machine and on what else it did; ratios and counts travel.
-The figures of the existing operator (version 0.58.1) were taken on a machine of the same size against the same API server, wall times ± 20 %%, CPU times ± 10 %%.
-`, m.Took.Minutes()+0.5, m.Command, m.Date.Format("2006-01-02"), m.Hardware, m.Load, m.Go, m.Kubernetes, m.Flux, m.Components, m.Objects)
+Values are medians, the smallest and largest measurement in brackets; medians are held against targets. Times depend on the machine and on what else it did, ratios and counts travel.
+The figures of the existing operator (version 0.58.1) were taken on a machine of the same size with the same API server program, wall times ± 20 %%, CPU times ± 10 %%.
+`, m.Took.Minutes()+0.5, m.Command, m.Date.Format("2006-01-02"), m.Hardware, m.LoadBefore, m.LoadAfter, m.Go, m.Kubernetes, m.Flux, m.Components, m.Objects)
 	for _, part := range parts {
 		part.markdown(w)
 	}

@@ -60,7 +60,7 @@ check-generated: generate ## Fail when generated files are stale or Go files are
 .PHONY: lint
 lint: ## Run the linters, the import law among them
 	$(call say,Linting)
-	@gl=$$($(TOOL) golangci-lint) && $$gl run --timeout 20m ./...
+	@gl=$$($(TOOL) golangci-lint) && $$gl run --allow-parallel-runners --timeout 20m ./...
 
 .PHONY: build
 build: ## Build the operator and the command-line tool into bin/

@@ -67,7 +67,7 @@ func (s *instanceSource) WaitForSync(ctx context.Context) error {
 }
 
 // events hands what the cache tells to the handler.
-func (s *instanceSource) events(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) toolscache.ResourceEventHandler {
+func (s *instanceSource) events(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) toolscache.ResourceEventHandlerDetailedFuncs {
 	return toolscache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(obj any, isInInitialList bool) {
 			if now, ok := obj.(client.Object); ok {

@@ -32,12 +32,13 @@ func ReadCRDs(documents []byte) ([]*unstructured.Unstructured, error) {
 			return nil, fmt.Errorf("splitting CRDs: %w", err)
 		}
 		crd, err := readCRD(document)
+		if errors.Is(err, errEmpty) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		if crd != nil {
-			crds = append(crds, crd)
-		}
+		crds = append(crds, crd)
 	}
 	if len(crds) == 0 {
 		return nil, errors.New("reading CRDs: there are none")
@@ -46,14 +47,17 @@ func ReadCRDs(documents []byte) ([]*unstructured.Unstructured, error) {
 	return crds, nil
 }
 
-// readCRD returns nil for an empty document.
+// errEmpty tells an empty document from a broken one.
+var errEmpty = errors.New("the document is empty")
+
+// readCRD fails with errEmpty for an empty document.
 func readCRD(document []byte) (*unstructured.Unstructured, error) {
 	content, err := yaml.YAMLToJSON(document)
 	if err != nil {
 		return nil, fmt.Errorf("parsing CRD: %w", err)
 	}
 	if string(content) == "null" {
-		return nil, nil
+		return nil, errEmpty
 	}
 	crd := &unstructured.Unstructured{}
 	if err := crd.UnmarshalJSON(content); err != nil {

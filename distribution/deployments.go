@@ -60,7 +60,7 @@ func (r Release) podLabels(component Component) map[string]string {
 func (r Release) podSpec(component Component, w workload) corev1.PodSpec {
 	spec := corev1.PodSpec{
 		ServiceAccountName:            component.Name,
-		TerminationGracePeriodSeconds: ptr.To(w.graceSeconds),
+		TerminationGracePeriodSeconds: new(w.graceSeconds),
 		SecurityContext:               &corev1.PodSecurityContext{FSGroup: ptr.To[int64](fileGroup)},
 		Containers:                    []corev1.Container{r.container(component, w)},
 	}
@@ -165,9 +165,9 @@ func resources(cpuRequest string) corev1.ResourceRequirements {
 // system on top.
 func restricted() *corev1.SecurityContext {
 	return &corev1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false),
-		ReadOnlyRootFilesystem:   ptr.To(true),
-		RunAsNonRoot:             ptr.To(true),
+		AllowPrivilegeEscalation: new(false),
+		ReadOnlyRootFilesystem:   new(true),
+		RunAsNonRoot:             new(true),
 		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}

@@ -57,6 +57,6 @@ func fromEveryNamespace() networkingv1.NetworkPolicyIngressRule {
 func onTCP(number int) []networkingv1.NetworkPolicyPort {
 	return []networkingv1.NetworkPolicyPort{{
 		Protocol: ptr.To(corev1.ProtocolTCP),
-		Port:     ptr.To(intstr.FromInt(number)),
+		Port:     new(intstr.FromInt(number)),
 	}}
 }

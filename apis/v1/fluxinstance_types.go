@@ -12,7 +12,7 @@ const FluxInstanceKind = "FluxInstance"
 // FluxInstanceSpec says which Flux is wanted and how it is configured.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.sharding) || !has(self.sharding.storage) || self.sharding.storage != 'persistent' || has(self.storage)",message="spec.sharding.storage 'persistent' needs spec.storage with class and size"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.sync) || !has(self.sync) || (has(self.sync.name) ? self.sync.name : ”) == (has(oldSelf.sync.name) ? oldSelf.sync.name : ”)",message="spec.sync.name is immutable: remove spec.sync first, then add it with the other name"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.sync) || !has(self.sync) || (has(self.sync.name) == has(oldSelf.sync.name) && (!has(self.sync.name) || self.sync.name == oldSelf.sync.name))",message="spec.sync.name is immutable: remove spec.sync first, then add it with the other name"
 type FluxInstanceSpec struct {
 	// distribution says which release of Flux is wanted and where its images come from.
 	// +required

@@ -184,14 +184,13 @@ func containerCause(c *corev1.ContainerStatus) *cause {
 }
 
 // pullTroubles are the ways in which pulling an image fails, by what container runtimes say of them. The full text names addresses and
-// requests that change with each attempt.
+// requests that change with each attempt. Numbers stand with their words: alone they are found in digests as well.
 var pullTroubles = []struct{ says, means string }{
 	{"unauthorized", "the registry refuses the credentials"},
 	{"denied", "the registry denies access"},
-	{"403", "the registry denies access"},
-	{"401", "the registry refuses the credentials"},
+	{"403 forbidden", "the registry denies access"},
 	{"toomanyrequests", "the registry limits the rate of requests"},
-	{"429", "the registry limits the rate of requests"},
+	{"429 too many", "the registry limits the rate of requests"},
 	{"x509", "the registry's certificate is not trusted"},
 	{"no such host", "the registry's host name is unknown"},
 	{"connection refused", "the registry refuses connections"},

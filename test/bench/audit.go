@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 )
 
 const (
@@ -23,9 +25,9 @@ const (
 
 // request is one line of the audit log that begins a request.
 type request struct {
-	user, agent, verb, resource string
-	received                    time.Time
-	code                        int
+	user, verb, resource string
+	received             time.Time
+	code                 int
 }
 
 // auditLog reads what the API server wrote, as far as it got.
@@ -67,39 +69,28 @@ func (l *auditLog) update() error {
 	return nil
 }
 
+// add notes one line.
 func (l *auditLog) add(line []byte) error {
-	var event struct {
-		AuditID   string `json:"auditID"`
-		Verb      string `json:"verb"`
-		UserAgent string `json:"userAgent"`
-		URI       string `json:"requestURI"`
-		User      struct {
-			Username string `json:"username"`
-		} `json:"user"`
-		Object *struct {
-			Resource    string `json:"resource"`
-			Subresource string `json:"subresource"`
-		} `json:"objectRef"`
-		Status struct {
-			Code int `json:"code"`
-		} `json:"responseStatus"`
-		Received time.Time `json:"requestReceivedTimestamp"`
-	}
+	var event auditv1.Event
 	if err := json.Unmarshal(line, &event); err != nil {
 		return fmt.Errorf("parsing a line of the audit log: %w", err)
 	}
-	if at, again := l.seen[event.AuditID]; again {
-		l.requests[at].code = event.Status.Code
+	code := 0
+	if event.ResponseStatus != nil {
+		code = int(event.ResponseStatus.Code)
+	}
+	id := string(event.AuditID)
+	if at, again := l.seen[id]; again {
+		l.requests[at].code = code
 		return nil
 	}
-	resource, _, _ := strings.Cut(event.URI, "?")
-	if event.Object != nil {
-		resource = strings.TrimSuffix(event.Object.Resource+"/"+event.Object.Subresource, "/")
+	resource, _, _ := strings.Cut(event.RequestURI, "?")
+	if event.ObjectRef != nil {
+		resource = strings.TrimSuffix(event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")
 	}
-	agent, _, _ := strings.Cut(event.UserAgent, "/")
-	l.seen[event.AuditID] = len(l.requests)
+	l.seen[id] = len(l.requests)
 	l.requests = append(l.requests, request{
-		user: event.User.Username, agent: agent, verb: event.Verb, resource: resource, received: event.Received, code: event.Status.Code,
+		user: event.User.Username, verb: event.Verb, resource: resource, received: event.RequestReceivedTimestamp.Time, code: code,
 	})
 	return nil
 }

@@ -2,8 +2,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 )
@@ -28,6 +30,8 @@ type bench struct {
 	options      Options
 	distribution *distribution
 	machine      Machine
+	// dir holds everything this run writes but the page; it is removed at the end.
+	dir string
 	// operator is the path of the binary.
 	operator string
 	// cluster is the one that is being measured in.
@@ -74,6 +78,10 @@ func Run(ctx context.Context, options Options) (m Machine, measured []Part, err 
 	if b.distribution, err = openDistribution(options.Distribution); err != nil {
 		return m, nil, err
 	}
+	if b.dir, err = os.MkdirTemp("", "bench-"); err != nil {
+		return m, nil, fmt.Errorf("making a folder for this run: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	if err := b.prepare(ctx); err != nil {
 		return m, nil, err
 	}
@@ -81,7 +89,7 @@ func Run(ctx context.Context, options Options) (m Machine, measured []Part, err 
 		return len(options.Only) > 0 && !slices.Contains(options.Only, p.name)
 	})
 	for _, p := range wanted {
-		b.say("measuring: %s", p.name)
+		b.sayf("measuring: %s", p.name)
 		result, err := p.measure(b, ctx)
 		if err != nil {
 			return m, measured, fmt.Errorf("measuring %q: %w", p.name, err)
@@ -92,6 +100,6 @@ func Run(ctx context.Context, options Options) (m Machine, measured []Part, err 
 	return m, measured, nil
 }
 
-func (b *bench) say(format string, args ...any) {
+func (b *bench) sayf(format string, args ...any) {
 	fmt.Fprintf(b.options.Progress, "bench: "+format+"\n", args...)
 }

@@ -73,7 +73,7 @@ func (b *bench) startCluster(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "bench-")
+	dir, err := os.MkdirTemp(b.dir, "cluster-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the API server: %w", err)
 	}

@@ -3,7 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -135,13 +135,8 @@ func (e edit) undone(before, now *unstructured.Unstructured) bool {
 	return fmt.Sprint(was) == fmt.Sprint(is)
 }
 
+// join writes a list as a sentence does.
 func join(names []string) string {
-	names = slices.Clone(names)
 	last := len(names) - 1
-	names[last] = "and " + names[last]
-	text := names[0]
-	for _, name := range names[1:] {
-		text += ", " + name
-	}
-	return text
+	return strings.Join(names[:last], ", ") + ", and " + names[last]
 }

@@ -10,9 +10,8 @@ import (
 	"io"
 	"net/http"
 	"sync"
-	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
@@ -29,22 +28,31 @@ const (
 	maxWatchEvent = 4 << 20
 )
 
-// floor applies objects with as little around it as possible: discovery, then definitions, then, once they are established, the rest.
+// floor applies objects with as little around it as possible: discovery, then definitions, then the rest.
 type floor struct {
 	server  string
 	clients []*http.Client
-	mapper  meta.RESTMapper
-	// waited is how long the definitions took to be established after they were applied.
-	waited time.Duration
+	mapper  apimeta.RESTMapper
+	manners manners
 }
 
+// manners say what a bare apply waits for.
+type manners string
+
+const (
+	// patient waits until the definitions are established before it applies the rest, which whoever brings custom resources has to do.
+	patient manners = "waiting for definitions"
+	// hasty waits for nothing.
+	hasty manners = "waiting for nothing"
+)
+
 // newFloor opens nothing yet.
-func newFloor(config *rest.Config) (*floor, error) {
+func newFloor(config *rest.Config, m manners) (*floor, error) {
 	tls, err := rest.TLSConfigFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificates of %q: %w", floorUser, err)
 	}
-	f := &floor{server: config.Host}
+	f := &floor{server: config.Host, manners: m}
 	for range connections {
 		f.clients = append(f.clients, &http.Client{Transport: &http.Transport{TLSClientConfig: tls.Clone(), ForceAttemptHTTP2: true}})
 	}
@@ -80,11 +88,11 @@ func (f *floor) apply(ctx context.Context, config *rest.Config, objects []*unstr
 	if err := f.stage(ctx, definitions); err != nil {
 		return err
 	}
-	began := time.Now()
-	if err := f.established(ctx, definitions); err != nil {
-		return err
+	if f.manners == patient {
+		if err := f.established(ctx, definitions); err != nil {
+			return err
+		}
 	}
-	f.waited = time.Since(began)
 	return f.stage(ctx, rest)
 }
 
@@ -118,7 +126,7 @@ func (f *floor) patch(ctx context.Context, c *http.Client, obj *unstructured.Uns
 	if mapping.Resource.Group == "" {
 		path = "/api/" + mapping.Resource.Version
 	}
-	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+	if mapping.Scope.Name() == apimeta.RESTScopeNameNamespace {
 		path += "/namespaces/" + obj.GetNamespace()
 	}
 	path += "/" + mapping.Resource.Resource + "/" + obj.GetName() + "?force=true&fieldManager=" + floorUser

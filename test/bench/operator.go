@@ -23,10 +23,10 @@ const (
 
 // prepare builds the operator's binary with the flags of the Makefile.
 func (b *bench) prepare(ctx context.Context) error {
-	b.say("building the operator")
+	b.sayf("building the operator")
 	ctx, cancel := context.WithTimeout(ctx, buildLimit)
 	defer cancel()
-	b.operator = filepath.Join(b.options.Root, "dist", "flux-operator")
+	b.operator = filepath.Join(b.dir, "flux-operator")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.VERSION=v0.0.0-bench", "-o", b.operator, ".")
 	cmd.Dir = b.options.Root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -47,7 +47,7 @@ type operator struct {
 
 // startOperator starts the operator with its defaults, addresses and folders aside, and waits until its caches are filled.
 func (b *bench) startOperator(ctx context.Context) (*operator, error) {
-	o, err := b.launchOperator()
+	o, err := b.launchOperator(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (b *bench) startOperator(ctx context.Context) (*operator, error) {
 }
 
 // launchOperator starts the operator and does not wait.
-func (b *bench) launchOperator() (*operator, error) {
+func (b *bench) launchOperator(ctx context.Context) (*operator, error) {
 	c := b.cluster
 	c.started++
 	name := fmt.Sprintf("operator-%d", c.started)
@@ -72,7 +72,11 @@ func (b *bench) launchOperator() (*operator, error) {
 	if err := os.WriteFile(path, kubeconfig, 0o600); err != nil {
 		return nil, fmt.Errorf("writing the operator's kubeconfig: %w", err)
 	}
-	addresses, err := freeAddresses(2)
+	health, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +84,10 @@ func (b *bench) launchOperator() (*operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &operator{group: group, health: addresses[0], metrics: addresses[1], began: time.Now()}
+	o := &operator{group: group, health: health, metrics: metrics, began: time.Now()}
 	err = group.Start(process.Spec{
 		Name: name, Path: b.operator, Env: []string{"KUBECONFIG=" + path},
-		Args: []string{"--storage-path=" + b.distribution.dir, "--health-addr=" + addresses[0], "--metrics-addr=" + addresses[1]},
+		Args: []string{"--storage-path=" + b.distribution.dir, "--health-addr=" + health, "--metrics-addr=" + metrics},
 	})
 	if err != nil {
 		return nil, err
@@ -128,16 +132,11 @@ func (o *operator) stop(ctx context.Context) error {
 	return failed
 }
 
-// freeAddresses returns loopback addresses that nobody listened on a moment ago.
-func freeAddresses(n int) ([]string, error) {
-	var addresses []string
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("finding a free address: %w", err)
-		}
-		defer listener.Close()
-		addresses = append(addresses, listener.Addr().String())
+// freeAddress returns a loopback address that nobody listened on a moment ago.
+func freeAddress(ctx context.Context) (string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("finding a free address: %w", err)
 	}
-	return addresses, nil
+	return listener.Addr().String(), listener.Close()
 }

@@ -60,8 +60,8 @@ func (b *bench) benchPasses(ctx context.Context) (Part, error) {
 			rounds, passes, passInterval, quiet.made, len(forced)),
 		Figures: []Figure{
 			atMost("requests", perPass, quiet.requests, 0).besides("137, when waiting 194"),
-			measured("CPU time", fine, quiet.cost).besides("500 to 600 ms"),
-			measured(fmt.Sprintf("CPU time of the idle operator in %s", passes*passInterval), fine, quiet.calm),
+			measured("CPU time", tenths, quiet.cost).besides("500 to 600 ms"),
+			measured(fmt.Sprintf("CPU time of the idle operator in %s", passes*passInterval), tenths, quiet.calm),
 			measured("a pass that is asked for, requests", count, asked),
 			measured("a pass that is asked for, CPU time", seconds, cpu),
 		},
@@ -84,12 +84,12 @@ func (b *bench) quietPasses(ctx context.Context, o *operator) (quiet quietRounds
 		return quiet, err
 	}
 	for i := range rounds {
-		resting, err := b.spent(ctx, o, func(context.Context, int) error { return nil })
+		resting, err := spent(ctx, o, func(context.Context, int) error { return nil })
 		if err != nil {
 			return quiet, err
 		}
 		began := time.Now()
-		working, err := b.spent(ctx, o, func(ctx context.Context, n int) error {
+		working, err := spent(ctx, o, func(ctx context.Context, n int) error {
 			return b.cluster.annotate(ctx, v1.ReconcileEveryAnnotation, fmt.Sprintf("%dm", 60+i*passes+n))
 		})
 		if err != nil {
@@ -112,7 +112,7 @@ func (b *bench) quietPasses(ctx context.Context, o *operator) (quiet quietRounds
 }
 
 // spent returns the CPU time of the operator while something is done at intervals.
-func (b *bench) spent(ctx context.Context, o *operator, do func(context.Context, int) error) (time.Duration, error) {
+func spent(ctx context.Context, o *operator, do func(context.Context, int) error) (time.Duration, error) {
 	before, err := o.usage()
 	if err != nil {
 		return 0, err

@@ -68,13 +68,16 @@ func instance(release string) *v1.FluxInstance {
 
 // Render is what a fresh process measures of one way to render: the first call, and the median of further ones.
 type Render struct {
-	ColdMS, WarmMS float64
-	// ColdPeakMiB is how much the most resident memory grew by during the first call, ColdAllocatedMiB what it allocated in total.
-	ColdPeakMiB, ColdAllocatedMiB float64
-	// ColdAllocations counts the objects that the first call allocated.
-	ColdAllocations float64
+	// Cold and Warm are in milliseconds.
+	Cold float64 `json:"cold"`
+	Warm float64 `json:"warm"`
+	// Peak is how much the most resident memory grew by during the first call, Allocated what it allocated in total, in MiB.
+	Peak      float64 `json:"peak"`
+	Allocated float64 `json:"allocated"`
+	// Allocations counts the objects that the first call allocated.
+	Allocations float64 `json:"allocations"`
 	// Objects is how many came out.
-	Objects float64
+	Objects float64 `json:"objects"`
 }
 
 // Renderers are the ways to render that [MeasureRender] knows.
@@ -117,10 +120,10 @@ func MeasureRender(way, dir string) (Render, error) {
 		warm = append(warm, took)
 	}
 	return Render{
-		ColdMS: cold, WarmMS: warm.median(), Objects: float64(objects),
-		ColdPeakMiB:      inMiB(ended["VmHWM"] - started["VmRSS"]),
-		ColdAllocatedMiB: inMiB(int64(after.TotalAlloc - before.TotalAlloc)),
-		ColdAllocations:  float64(after.Mallocs - before.Mallocs),
+		Cold: cold, Warm: warm.median(), Objects: float64(objects),
+		Peak:        inMiB(ended["VmHWM"] - started["VmRSS"]),
+		Allocated:   inMiB(int64(after.TotalAlloc - before.TotalAlloc)),
+		Allocations: float64(after.Mallocs - before.Mallocs),
 	}, nil
 }
 
@@ -196,12 +199,11 @@ func (b *bench) benchRender(ctx context.Context) (Part, error) {
 		}
 		return values
 	}
-	cold := func(r Render) float64 { return r.ColdMS }
-	warm := func(r Render) float64 { return r.WarmMS }
-	peak := func(r Render) float64 { return r.ColdPeakMiB }
-	allocated := func(r Render) float64 { return r.ColdAllocatedMiB }
-	allocations := func(r Render) float64 { return r.ColdAllocations / 1000 }
-	thousands := amount{"%.0f", " thousand"}
+	cold := func(r Render) float64 { return r.Cold }
+	warm := func(r Render) float64 { return r.Warm }
+	peak := func(r Render) float64 { return r.Peak }
+	allocated := func(r Render) float64 { return r.Allocated }
+	allocations := func(r Render) float64 { return r.Allocations / 1000 }
 	return Part{
 		Title: "Render",
 		Method: fmt.Sprintf("`render.Render` for all components of Flux %s against the smallest run of kustomize over the same files (resources and a namespace, in memory). "+

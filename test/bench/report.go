@@ -28,30 +28,29 @@ type Part struct {
 	Notes []string
 }
 
-// amount is a number with the unit it is shown in.
-type amount struct {
-	format string
-	unit   string
-}
+// amount is how a number is shown, with its unit.
+type amount string
 
-var (
-	milliseconds = amount{"%.0f", " ms"}
-	fine         = amount{"%.1f", " ms"}
-	seconds      = amount{"%.2f", " s"}
-	mebibytes    = amount{"%.1f", " MiB"}
-	ratio        = amount{"%.2f", " ×"}
-	count        = amount{"%.0f", ""}
-	perPass      = amount{"%.1f", ""}
+const (
+	milliseconds amount = "%.0f ms"
+	tenths       amount = "%.1f ms"
+	seconds      amount = "%.2f s"
+	mebibytes    amount = "%.1f MiB"
+	thousands    amount = "%.0f thousand"
+	ratio        amount = "%.2f ×"
+	count        amount = "%.0f"
+	perPass      amount = "%.1f"
 )
 
-func (a amount) show(value float64) string { return fmt.Sprintf(a.format, value) + a.unit }
+func (a amount) show(value float64) string { return fmt.Sprintf(string(a), value) }
 
 // spread shows the median with the smallest and the largest of several measurements.
 func (a amount) spread(s sample) string {
 	if len(s) == 1 {
 		return a.show(s[0])
 	}
-	return fmt.Sprintf("%s ("+a.format+"–"+a.format+")", a.show(s.median()), s.min(), s.max())
+	number, _, _ := strings.Cut(string(a), " ")
+	return fmt.Sprintf("%s ("+number+"–"+number+")", a.show(s.median()), s.min(), s.max())
 }
 
 // measured makes a figure without a target.

@@ -60,7 +60,7 @@ func (b *bench) benchStart(ctx context.Context) (Part, error) {
 
 // startOnce starts the operator, lets it finish its first pass and stops it.
 func (b *bench) startOnce(ctx context.Context) (one start, err error) {
-	o, err := b.launchOperator()
+	o, err := b.launchOperator(ctx)
 	if err != nil {
 		return one, err
 	}

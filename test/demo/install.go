@@ -34,7 +34,7 @@ func (d *demo) cluster(ctx context.Context, opts site.Options) error {
 		return err
 	}
 	d.site = s
-	return d.kubectl(ctx, "get", "nodes", "-o", "wide")
+	return d.kubectl(ctx, "get", "nodes")
 }
 
 func (d *demo) operator(ctx context.Context) error {
@@ -50,9 +50,9 @@ func (d *demo) repository(context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.say("%s holds", d.site.FleetURL())
+	d.out.sayf("%s holds", d.site.FleetURL())
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		d.out.say("  %s", name)
+		d.out.sayf("  %s", name)
 		if path.Base(name) == "configmap.yaml" {
 			d.out.quiet(indented(files[name]))
 		}
@@ -104,7 +104,7 @@ func (d *demo) install(ctx context.Context) error {
 	tell := func(what string) {
 		if !told[what] {
 			told[what] = true
-			d.out.note("%s", what)
+			d.out.notef("%s", what)
 		}
 	}
 	err := d.site.Await(ctx, installLimit, "the FluxInstance to be ready", func(ctx context.Context) error {
@@ -129,7 +129,7 @@ func (d *demo) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.note("the FluxInstance is ready")
+	d.out.notef("the FluxInstance is ready")
 	if err := d.site.AwaitDeployment(ctx, installLimit, site.WorkloadNamespace, site.Workload); err != nil {
 		return err
 	}

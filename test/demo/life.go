@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +30,10 @@ func (d *demo) commit(ctx context.Context) error {
 		return err
 	}
 	pushed := time.Now()
-	d.out.note("commit %s: message %q, image version %s", commit[:12], second.Message, second.Version)
+	if err := d.changes(second); err != nil {
+		return err
+	}
+	d.out.notef("pushed as commit %s", commit[:12])
 	err = d.site.Await(ctx, installLimit, "the second commit to run", func(ctx context.Context) error {
 		said, err := d.answer(ctx)
 		if err == nil && !strings.Contains(said, second.Message) {
@@ -39,8 +44,27 @@ func (d *demo) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.note("it runs %s after the push; Flux looks at the repository every %s here", seconds(time.Since(pushed)), syncInterval)
+	d.out.notef("it runs %s after the push; Flux looks at the repository every %s here", seconds(time.Since(pushed)), syncInterval)
 	return d.ask(ctx)
+}
+
+// changes shows how the repository differs from the first commit.
+func (d *demo) changes(second site.FleetState) error {
+	before, err := site.FirstState().Files()
+	if err != nil {
+		return err
+	}
+	after, err := second.Files()
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if before[name] != after[name] {
+			d.out.sayf("%s", name)
+			d.out.difference(before[name], after[name])
+		}
+	}
+	return nil
 }
 
 func (d *demo) drift(ctx context.Context) error {
@@ -61,7 +85,7 @@ func (d *demo) drift(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.note("it was there again %s later; the operator watches what it owns", seconds(time.Since(deleted)))
+	d.out.notef("it was there again %s later; the operator watches what it owns", seconds(time.Since(deleted)))
 	if err := d.site.AwaitDeployment(ctx, installLimit, site.Namespace, victim); err != nil {
 		return err
 	}
@@ -91,7 +115,7 @@ func (d *demo) events(ctx context.Context, reason string) error {
 		return err
 	}
 	for _, event := range events.Items {
-		d.out.say("event %s %s:", event.Type, event.Reason)
+		d.out.sayf("event %s %s:", event.Type, event.Reason)
 		d.out.quiet(indented(event.Message))
 	}
 	return nil
@@ -111,7 +135,7 @@ func (d *demo) mistake(ctx context.Context) error {
 		return err
 	}
 	said := apimeta.FindStatusCondition(failed.Status.Conditions, meta.ReadyCondition)
-	d.out.say("Ready is %s, %s:", said.Status, said.Reason)
+	d.out.sayf("Ready is %s, %s:", said.Status, said.Reason)
 	d.out.quiet(indented(said.Message))
 	if err := d.kubectl(ctx, "-n", site.Namespace, "get", "deployments"); err != nil {
 		return err
@@ -153,7 +177,7 @@ func (d *demo) uninstall(ctx context.Context) error {
 	if now.UID != pod.UID {
 		return fmt.Errorf("the app's pod was %q and is %q", pod.Name, now.Name)
 	}
-	d.out.say("It is the same pod as before.")
+	d.out.sayf("It is the same pod as before.")
 	return nil
 }
 

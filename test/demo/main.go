@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -31,10 +32,14 @@ func run(ctx context.Context, out *screen, keep bool) error {
 	out.title("Flux on autopilot: from an empty cluster to GitOps, and back")
 	d := &demo{out: out}
 	err := d.play(ctx, site.Options{Name: "demo", Flux: []string{"2.9.4"}, Keep: keep, Progress: out.progress()})
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		out.failed(errors.New("interrupted; cleaning up"))
+	default:
 		out.failed(err)
 		if d.site != nil {
-			out.block(d.site.Diagnosis(ctx))
+			out.quiet(d.site.Diagnosis(ctx))
 		}
 	}
 	if d.site != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,9 @@ const (
 	green = "32"
 	blue  = "36"
 )
+
+// negligible is what nobody notices.
+const negligible = 10 * time.Millisecond
 
 // margin is what everything that belongs to a step is indented by.
 const margin = "     "
@@ -52,9 +56,14 @@ func (s *screen) begin(number, of int, title string) {
 	fmt.Fprintf(s.out, "\n%s %s\n", s.paint(blue, fmt.Sprintf("%d/%d", number, of)), s.paint(bold, title))
 }
 
-// end closes a step with a tick and its time.
+// end closes a step with a tick and, where it took any, its time.
 func (s *screen) end() {
-	fmt.Fprintf(s.out, " %s   %s\n", s.paint(green, "✓"), s.paint(faint, seconds(time.Since(s.began))))
+	took := time.Since(s.began)
+	if took < negligible {
+		fmt.Fprintf(s.out, " %s\n", s.paint(green, "✓"))
+		return
+	}
+	fmt.Fprintf(s.out, " %s   %s\n", s.paint(green, "✓"), s.paint(faint, seconds(took)))
 }
 
 // failed closes a step that did not come to its end.
@@ -62,25 +71,32 @@ func (s *screen) failed(err error) {
 	fmt.Fprintf(s.out, "\n %s   %s\n", s.paint(red, "✗"), err)
 }
 
-// say prints a sentence of the step.
-func (s *screen) say(format string, args ...any) {
+// sayf prints a sentence of the step.
+func (s *screen) sayf(format string, args ...any) {
 	fmt.Fprintf(s.out, "%s%s\n", margin, fmt.Sprintf(format, args...))
 }
 
-// note prints what has just happened, with the time since the step began.
-func (s *screen) note(format string, args ...any) {
+// notef prints what has just happened, with the time since the step began.
+func (s *screen) notef(format string, args ...any) {
 	fmt.Fprintf(s.out, "%s%s %s\n", margin, s.paint(faint, fmt.Sprintf("%7s", "+"+seconds(time.Since(s.began)))), fmt.Sprintf(format, args...))
 }
 
 // command prints a command as it would be typed.
 func (s *screen) command(words []string) {
-	fmt.Fprintf(s.out, "%s%s\n", margin, s.paint(blue, "$ "+strings.Join(words, " ")))
+	typed := make([]string, 0, len(words))
+	for _, word := range words {
+		if strings.ContainsAny(word, "{}\" ") {
+			word = "'" + word + "'"
+		}
+		typed = append(typed, word)
+	}
+	fmt.Fprintf(s.out, "%s%s\n", margin, s.paint(blue, "$ "+strings.Join(typed, " ")))
 }
 
 // block prints several lines.
 func (s *screen) block(text string) {
 	for line := range strings.Lines(text) {
-		fmt.Fprintf(s.out, "%s%s\n", margin, strings.TrimRight(line, " \n"))
+		fmt.Fprintln(s.out, strings.TrimRight(margin+line, " \n"))
 	}
 }
 
@@ -88,6 +104,21 @@ func (s *screen) block(text string) {
 func (s *screen) quiet(text string) {
 	for line := range strings.Lines(text) {
 		fmt.Fprintf(s.out, "%s%s\n", margin, s.paint(faint, strings.TrimRight(line, " \n")))
+	}
+}
+
+// difference prints what is in only one of two texts, as a diff does.
+func (s *screen) difference(before, after string) {
+	old, changed := strings.Split(before, "\n"), strings.Split(after, "\n")
+	for _, line := range old {
+		if !slices.Contains(changed, line) {
+			fmt.Fprintf(s.out, "%s%s\n", margin, s.paint(red, "-"+line))
+		}
+	}
+	for _, line := range changed {
+		if !slices.Contains(old, line) {
+			fmt.Fprintf(s.out, "%s%s\n", margin, s.paint(green, "+"+line))
+		}
 	}
 }
 

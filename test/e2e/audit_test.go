@@ -48,7 +48,6 @@ func lookingBack() {
 			report = append(report, unused(rule, used)...)
 		}
 		text := fmt.Sprintf("%d requests, %d rights never used:\n%s", len(requests), len(report), strings.Join(report, "\n"))
-		GinkgoWriter.Println(text)
 		AddReportEntry("rights of the operator that this suite did not need", text, ReportEntryVisibilityAlways)
 	})
 }

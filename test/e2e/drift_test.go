@@ -18,18 +18,20 @@ import (
 )
 
 func correcting() {
-	BeforeAll(asInReadme)
+	BeforeAll(func(ctx context.Context) {
+		asInReadme(ctx)
+		pass(ctx)
+	})
 
 	It("puts an edited Deployment back", func(ctx context.Context) {
 		deployment := get(ctx, key("helm-controller"), &appsv1.Deployment{})
-		wanted := deployment.Spec.Template.Spec.Containers[0].Args
 		before := deployment.DeepCopy()
-		deployment.Spec.Template.Spec.Containers[0].Args = []string{"--log-level=debug"}
+		deployment.Spec.Replicas = new(int32)
 		must(here.Client.Patch(ctx, deployment, client.MergeFrom(before)))
-		putBack(ctx, "the arguments", func(ctx context.Context) error {
+		putBack(ctx, "the number of replicas", func(ctx context.Context) error {
 			now := &appsv1.Deployment{}
 			err := here.Client.Get(ctx, key("helm-controller"), now)
-			return errors.Join(err, same(now.Spec.Template.Spec.Containers[0].Args, wanted))
+			return errors.Join(err, same(now.Spec.Replicas, before.Spec.Replicas))
 		})
 		eventually(ctx, soonLimit, "an event that names it", func(ctx context.Context) error {
 			return contains(messages(ctx, v1.ReasonDriftCorrected), "Deployment/"+site.Namespace+"/helm-controller configured")
@@ -70,10 +72,10 @@ func correcting() {
 	})
 
 	It("puts the owner labels back, without which it would lose sight of an object", func(ctx context.Context) {
-		account := get(ctx, key("source-controller"), &appsv1.Deployment{})
-		before := account.DeepCopy()
-		delete(account.Labels, v1.OwnerNameLabel)
-		must(here.Client.Patch(ctx, account, client.MergeFrom(before)))
+		deployment := get(ctx, key("source-controller"), &appsv1.Deployment{})
+		before := deployment.DeepCopy()
+		delete(deployment.Labels, v1.OwnerNameLabel)
+		must(here.Client.Patch(ctx, deployment, client.MergeFrom(before)))
 		putBack(ctx, "the owner label", func(ctx context.Context) error {
 			now := &appsv1.Deployment{}
 			err := here.Client.Get(ctx, key("source-controller"), now)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/kustomize"
 	. "github.com/onsi/ginkgo/v2"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -35,7 +36,9 @@ func beingKilled() {
 		for round := range kills {
 			if round%installEvery == 0 {
 				absent(ctx)
-				must(here.Client.Create(ctx, sample()))
+				instance := sample()
+				instance.Spec.Kustomize = shortGrace()
+				must(here.Client.Create(ctx, instance))
 			} else {
 				change(ctx, variation(random))
 			}
@@ -65,6 +68,15 @@ func beingKilled() {
 		leftNothing(ctx)
 		untouched(ctx, workload)
 	})
+}
+
+// shortGrace bounds how long a pod may take to end. A process that is told to end in its first moments, before it listens, misses that, and
+// the rollouts here follow each other so fast that it happens; helm-controller's ten minutes would then have to be waited for.
+func shortGrace() *v1.Kustomize {
+	return &v1.Kustomize{Patches: []kustomize.Patch{{
+		Patch:  `[{"op": "add", "path": "/spec/template/spec/terminationGracePeriodSeconds", "value": 5}]`,
+		Target: &kustomize.Selector{Kind: "Deployment"},
+	}}}
 }
 
 // variation is a random change that adds, removes and rewrites objects.

@@ -16,7 +16,7 @@ const (
 
 // Await looks at a condition again and again until check returns nil. When limit is over or ctx is done, it fails with what check said
 // last; [Site.Diagnosis] tells more.
-func (s *Site) Await(ctx context.Context, limit time.Duration, what string, check func(context.Context) error) error {
+func (*Site) Await(ctx context.Context, limit time.Duration, what string, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ticker := time.NewTicker(poll)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -20,8 +21,6 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
-
-	"io/fs"
 
 	"github.com/flux-autopilot/flux-operator/test/testbed"
 	"github.com/flux-autopilot/flux-operator/test/testbed/image"
@@ -51,8 +50,8 @@ func QuickElection() map[string]string {
 	}
 }
 
-// InstallOperator builds the operator with the test distribution as an image, applies config/default with the given environment
-// variables added, and waits until the operator is ready. What an earlier run left in a kept cluster is removed.
+// InstallOperator applies config/default with the given environment variables added and waits until the operator is ready. What an
+// earlier run left in a kept cluster is removed.
 func (s *Site) InstallOperator(ctx context.Context, env map[string]string) error {
 	if err := s.ApplyOperator(ctx, env); err != nil {
 		return err
@@ -74,12 +73,8 @@ func (s *Site) ApplyOperator(ctx context.Context, env map[string]string) error {
 		return err
 	}
 	container := &deployment.Spec.Template.Spec.Containers[0]
-	digest, err := s.pushOperator(ctx, container.Image)
-	if err != nil {
-		return err
-	}
 	// The digest makes a kept cluster take the image that was just built.
-	container.Image += "@" + digest
+	container.Image += "@" + s.operator
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		container.Env = append(container.Env, corev1.EnvVar{Name: name, Value: env[name]})
 	}
@@ -145,19 +140,29 @@ func operatorDeployment(objects []*unstructured.Unstructured) (*appsv1.Deploymen
 	return deployment, nil
 }
 
-// pushOperator builds the operator from this checkout and pushes it under the name that the manifests give it.
-func (s *Site) pushOperator(ctx context.Context, reference string) (string, error) {
+// pushOperator builds the operator from this checkout, with the test distribution, and pushes it under the name that the manifests give it.
+func (s *Site) pushOperator(ctx context.Context) error {
+	objects, err := operatorManifests()
+	if err != nil {
+		return err
+	}
+	deployment, err := operatorDeployment(objects)
+	if err != nil {
+		return err
+	}
+	reference := deployment.Spec.Template.Spec.Containers[0].Image
 	name, version, found := strings.Cut(reference, ":")
 	_, repository, hasHost := strings.Cut(name, "/")
 	if !found || !hasHost {
-		return "", fmt.Errorf("reading the operator's image %q: want host/repository:tag", reference)
+		return fmt.Errorf("reading the operator's image %q: want host/repository:tag", reference)
 	}
-	s.say("building the operator %s", version)
-	return s.Cluster.PushImage(ctx, testbed.Image{
+	s.sayf("testbed: image %s:%s, built from this checkout", repository, version)
+	s.operator, err = s.Cluster.PushImage(ctx, testbed.Image{
 		Repository: repository, Tag: version, Package: ".",
 		LinkFlags: []string{"-X", "main.VERSION=" + version},
 		Options:   image.Options{Files: map[string]fs.FS{"/data": os.DirFS(s.distribution)}},
 	})
+	return err
 }
 
 func pullSecret() *unstructured.Unstructured {

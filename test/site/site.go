@@ -52,10 +52,12 @@ type Site struct {
 	keep         bool
 	progress     io.Writer
 	distribution string
+	// operator is the digest of the operator's image.
+	operator string
 }
 
-// Up starts a site without the operator: the cluster with an audit log, the images of the Flux controllers and of the sample app, and
-// the fleet repository with its first commit. The Kubernetes minor comes from the environment variable K8S_VERSION, the
+// Up starts a site without the operator in it: the cluster with an audit log, the images of the Flux controllers, of the sample app and of
+// the operator, and the fleet repository with its first commit. The Kubernetes minor comes from the environment variable K8S_VERSION, the
 // distribution from DISTRIBUTION_DIR (default dist/distribution in the checkout). A cluster of the name that still runs is used again when
 // it may be kept, and replaced otherwise. When Up fails, nothing is left running, unless it may be kept.
 func Up(ctx context.Context, opts Options) (*Site, error) {
@@ -92,6 +94,9 @@ func (s *Site) start(ctx context.Context, opts Options) error {
 	if err := s.prepareDistribution(); err != nil {
 		return err
 	}
+	if err := s.pushOperator(ctx); err != nil {
+		return err
+	}
 	return s.openFleet(ctx)
 }
 
@@ -110,7 +115,7 @@ func (s *Site) Down(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downLimit)
 	defer cancel()
 	if s.keep {
-		s.say("the cluster is kept:\n  export KUBECONFIG=%s\n  remove it with: go run ./test/testbed/cmd/testbed --name %s down",
+		s.sayf("the cluster is kept:\n  export KUBECONFIG=%s\n  remove it with: go run ./test/testbed/cmd/testbed --name %s down",
 			s.Cluster.Kubeconfig, s.Cluster.Name)
 		return nil
 	}
@@ -129,6 +134,6 @@ func (s *Site) Requests(user string, since time.Time) ([]testbed.Request, error)
 	return slices.DeleteFunc(all, func(r testbed.Request) bool { return r.User != user }), nil
 }
 
-func (s *Site) say(format string, args ...any) {
+func (s *Site) sayf(format string, args ...any) {
 	fmt.Fprintf(s.progress, format+"\n", args...)
 }

@@ -47,7 +47,7 @@ func (s crdSource) crds(ctx context.Context, release distribution.Release) (dist
 		return nil, err
 	}
 	if isDir(entry) {
-		s.say(release, "CRDs from the cache")
+		s.sayf(release, "CRDs from the cache")
 		return read(entry, release)
 	}
 	generator, err := findGenerator(s.generators, release.ControllerGen)
@@ -88,7 +88,7 @@ func (s crdSource) module(release distribution.Release) string {
 	return filepath.Join(s.modules, "flux-apis-"+release.Version)
 }
 
-func (s crdSource) say(release distribution.Release, format string, args ...any) {
+func (s crdSource) sayf(release distribution.Release, format string, args ...any) {
 	fmt.Fprintf(s.messages, "flux %s: %s\n", release.Version, fmt.Sprintf(format, args...))
 }
 
@@ -104,12 +104,12 @@ func (s crdSource) fill(ctx context.Context, release distribution.Release, gener
 	}
 	defer os.RemoveAll(staging)
 
-	s.say(release, "fetching API modules")
+	s.sayf(release, "fetching API modules")
 	if err := command(ctx, module, "go", "list", "-deps", "./..."); err != nil {
 		return err
 	}
 	for i, component := range release.Components {
-		s.say(release, "generating CRDs of %s (%d/%d)", component.Name, i+1, len(release.Components))
+		s.sayf(release, "generating CRDs of %s (%d/%d)", component.Name, i+1, len(release.Components))
 		output, err := os.MkdirTemp(staging, ".crds-*")
 		if err != nil {
 			return err

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flux-autopilot/flux-operator/distribution"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/flux-autopilot/flux-operator/distribution"
 )
 
 func TestParse(t *testing.T) {

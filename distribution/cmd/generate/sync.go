@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // sync makes the folders flux and flux-images of out hold exactly the files and returns how many it wrote. Files that
@@ -57,15 +58,15 @@ func removeOthers(out, folder string, files map[string][]byte) error {
 		return err
 	}
 	// Children come after their parents in the list.
-	for i := len(folders) - 1; i >= 0; i-- {
-		entries, err := os.ReadDir(folders[i])
+	for _, folder := range slices.Backward(folders) {
+		entries, err := os.ReadDir(folder)
 		if err != nil {
 			return err
 		}
 		if len(entries) > 0 {
 			continue
 		}
-		if err := os.Remove(folders[i]); err != nil {
+		if err := os.Remove(folder); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ K8S_VERSION ?= 1.36
 DIST := $(CURDIR)/dist
 DISTRIBUTION := $(DIST)/distribution
 TOOL := go run ./tools/cmd/build
+GENERATE = go run ./distribution/cmd/generate $(if $(RELEASES),--releases $(RELEASES))
 TESTBED := go run ./test/testbed/cmd/testbed
 LDFLAGS := -s -w -X main.VERSION=v$(VERSION)
 
@@ -69,8 +70,9 @@ build: ## Build the operator and the command-line tool into bin/
 .PHONY: distribution
 distribution: ## Generate what this project ships as Flux into dist/distribution
 	$(call say,Generating the Flux distribution)
-	@cg=$$($(TOOL) controller-gen) && \
-	  go run ./distribution/cmd/generate --controller-gen "$$cg" --out $(DISTRIBUTION) $(if $(RELEASES),--releases $(RELEASES))
+	@missing=$$($(GENERATE) --list-generators) && \
+	  built=$$(test -z "$$missing" || $(TOOL) $$missing) && \
+	  $(GENERATE) --out $(DISTRIBUTION) $$(for tool in $$built; do echo --controller-gen $$tool; done)
 
 .PHONY: image
 image: distribution ## Build the operator's container image as an OCI layout in dist/image, without a container engine

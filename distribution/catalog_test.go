@@ -32,9 +32,25 @@ func TestLoadSortsReleases(t *testing.T) {
 	if !sorted {
 		t.Errorf("releases are not sorted: %v", versions)
 	}
-	for _, want := range []string{"2.8.8", "2.9.2", "2.9.4"} {
-		if !slices.Contains(versions, want) {
-			t.Errorf("release %s is missing in %v", want, versions)
+}
+
+// Users may ask for any minor from 2.2 on, and go from minor to minor without leaving one out.
+func TestReleasesCoverEveryMinor(t *testing.T) {
+	patches := map[uint64]int{}
+	newest := uint64(2)
+	for _, release := range mustLoad(t).Releases {
+		version := semver.MustParse(release.Version)
+		patches[version.Minor()]++
+		newest = max(newest, version.Minor())
+	}
+	for minor := uint64(2); minor <= newest; minor++ {
+		if patches[minor] == 0 {
+			t.Errorf("no release of 2.%d", minor)
+		}
+	}
+	for minor := newest - 1; minor <= newest; minor++ {
+		if patches[minor] < 2 {
+			t.Errorf("only %d patches of 2.%d: an upgrade to a newer patch cannot be shown", patches[minor], minor)
 		}
 	}
 }

@@ -73,9 +73,10 @@ func readCRD(document []byte) (*unstructured.Unstructured, error) {
 	return crd, nil
 }
 
-// labelled returns a copy of the CRD with the labels of its component.
-func (r Release) labelled(crd *unstructured.Unstructured, component Component) *unstructured.Unstructured {
+// labelled returns a copy of the CRD with the labels by which all definitions of Flux are found, whatever the release says
+// of its other objects.
+func labelled(crd *unstructured.Unstructured, component Component) *unstructured.Unstructured {
 	crd = crd.DeepCopy()
-	crd.SetLabels(r.labels(component))
+	crd.SetLabels(map[string]string{labelComponent: component.Name, labelPartOf: partOf})
 	return crd
 }

@@ -62,7 +62,7 @@ func (r Release) componentObjects(component Component, crds []*unstructured.Unst
 	}
 	var objects []any
 	for _, crd := range crds {
-		objects = append(objects, r.labelled(crd, component))
+		objects = append(objects, labelled(crd, component))
 	}
 	objects = append(objects, r.serviceAccount(component))
 	for _, service := range workload.services {

@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"strings"
@@ -102,6 +103,40 @@ func TestComponentFile(t *testing.T) {
 			t.Errorf("the file does not contain %q", wanted)
 		}
 	}
+}
+
+// The operator and its users find what belongs to Flux by this label, whatever the other objects of a release carry.
+func TestCRDsOfEveryReleaseCarryTheLabels(t *testing.T) {
+	for _, r := range mustLoad(t).Releases {
+		files, err := r.Files(crdsOf(t, r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, component := range r.Components {
+			crds, err := ReadCRDs(onlyCRDs(files["flux/"+r.Tag()+"/"+component.Name+".yaml"]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, crd := range crds {
+				want := map[string]string{labelComponent: component.Name, labelPartOf: "flux"}
+				if diff := cmp.Diff(want, crd.GetLabels()); diff != "" {
+					t.Errorf("%s of %s in Flux %s (-want +got):\n%s", crd.GetName(), component.Name, r.Version, diff)
+				}
+			}
+		}
+	}
+}
+
+// onlyCRDs returns the documents of a component's file up to the first that is not a CRD.
+func onlyCRDs(content []byte) []byte {
+	var crds [][]byte
+	for document := range bytes.SplitSeq(content, []byte("\n---\n")) {
+		if !bytes.Contains(document, []byte("kind: CustomResourceDefinition")) {
+			break
+		}
+		crds = append(crds, document)
+	}
+	return bytes.Join(crds, []byte("\n---\n"))
 }
 
 func TestFilesWithoutCRDs(t *testing.T) {

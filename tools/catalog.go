@@ -49,14 +49,13 @@ func catalog() map[string]binary {
 			stamps: []string{"sigs.k8s.io/kwok/pkg/consts.Version={version}"},
 		},
 		"coredns": {family: "coredns", pkg: "github.com/coredns/coredns", module: "github.com/coredns/coredns"},
-		"controller-gen": {
-			family: "controller-gen", pkg: "sigs.k8s.io/controller-tools/cmd/controller-gen", module: "sigs.k8s.io/controller-tools",
-			stamps: []string{"sigs.k8s.io/controller-tools/pkg/version.version={version}"},
-		},
 		"golangci-lint": {
 			family: "golangci-lint", pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", module: "github.com/golangci/golangci-lint/v2",
 			stamps: []string{"main.version={number}"},
 		},
+	}
+	for _, suffix := range controllerGenSuffixes() {
+		all["controller-gen"+suffix] = controllerGen(suffix)
 	}
 	for _, minor := range KubernetesVersions() {
 		maps.Copy(all, kubernetes(minor))
@@ -72,6 +71,22 @@ func catalog() map[string]binary {
 		}
 	}
 	return all
+}
+
+// controllerGenSuffixes lists the controller-gen versions there are: the one that everything uses, then those that
+// wrote the CRDs of Flux 2.2 and of Flux 2.3.
+func controllerGenSuffixes() []string {
+	return []string{"", "@0.12", "@0.15"}
+}
+
+// controllerGen returns the generator of one version; the linker ignores the stamp where the version has no such variable.
+func controllerGen(suffix string) binary {
+	return binary{
+		family: "controller-gen" + strings.Replace(suffix, "@", "-", 1),
+		pkg:    "sigs.k8s.io/controller-tools/cmd/controller-gen",
+		module: "sigs.k8s.io/controller-tools",
+		stamps: []string{"sigs.k8s.io/controller-tools/pkg/version.version={version}"},
+	}
 }
 
 // kubernetes returns the programs of one Kubernetes minor.

@@ -11,7 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/Masterminds/semver/v3"
 
 	"github.com/flux-autopilot/flux-operator/distribution"
 )
@@ -21,29 +24,68 @@ type crdSource struct {
 	modules    string
 	cache      string
 	generators []string
-	messages   io.Writer
+	// toolchain is the version of Go, which reads the API modules.
+	toolchain string
+	messages  io.Writer
+}
+
+func newCRDSource(ctx context.Context, c config, messages io.Writer) (crdSource, error) {
+	toolchain, err := exec.CommandContext(ctx, "go", "env", "GOVERSION").Output()
+	if err != nil {
+		return crdSource{}, fmt.Errorf("asking for the version of Go: %w", err)
+	}
+	return crdSource{
+		modules: c.modules, cache: c.cache, generators: c.generators,
+		toolchain: string(bytes.TrimSpace(toolchain)), messages: messages,
+	}, nil
 }
 
 // crds returns the CRDs of every component of the release.
 func (s crdSource) crds(ctx context.Context, release distribution.Release) (distribution.CRDs, error) {
+	entry, err := s.entry(release)
+	if err != nil {
+		return nil, err
+	}
+	if isDir(entry) {
+		s.sayf(release, "CRDs from the cache")
+		return read(entry, release)
+	}
 	generator, err := findGenerator(s.generators, release.ControllerGen)
 	if err != nil {
 		return nil, err
 	}
-	module := filepath.Join(s.modules, "flux-apis-"+release.Version)
-	key, err := cacheKey(ctx, module, release)
-	if err != nil {
+	if err := s.fill(ctx, release, generator, entry); err != nil {
 		return nil, err
 	}
-	cached := filepath.Join(s.cache, key)
-	if isDir(cached) {
-		s.sayf(release, "CRDs from the cache")
-		return read(cached, release)
+	return read(entry, release)
+}
+
+// missingGenerators returns the tools, by their names in package tools, that have to write CRDs which the cache lacks.
+func (s crdSource) missingGenerators(releases []distribution.Release) ([]string, error) {
+	var missing []string
+	for _, release := range releases {
+		entry, err := s.entry(release)
+		if err != nil {
+			return nil, err
+		}
+		if name := toolName(release.ControllerGen); !isDir(entry) && !slices.Contains(missing, name) {
+			missing = append(missing, name)
+		}
 	}
-	if err := s.fill(ctx, release, generator, module, cached); err != nil {
-		return nil, err
+	return missing, nil
+}
+
+// toolName returns the name by which package tools knows a version of controller-gen.
+func toolName(version string) string {
+	if version == distribution.DefaultControllerGen {
+		return "controller-gen"
 	}
-	return read(cached, release)
+	parsed := semver.MustParse(version)
+	return fmt.Sprintf("controller-gen@%d.%d", parsed.Major(), parsed.Minor())
+}
+
+func (s crdSource) module(release distribution.Release) string {
+	return filepath.Join(s.modules, "flux-apis-"+release.Version)
 }
 
 func (s crdSource) sayf(release distribution.Release, format string, args ...any) {
@@ -51,7 +93,8 @@ func (s crdSource) sayf(release distribution.Release, format string, args ...any
 }
 
 // fill generates the CRDs next to the cache entry and moves them there at the end, so that an entry is whole or absent.
-func (s crdSource) fill(ctx context.Context, release distribution.Release, generator, module, cached string) error {
+func (s crdSource) fill(ctx context.Context, release distribution.Release, generator, entry string) error {
+	module := s.module(release)
 	if err := os.MkdirAll(s.cache, 0o755); err != nil {
 		return err
 	}
@@ -83,7 +126,7 @@ func (s crdSource) fill(ctx context.Context, release distribution.Release, gener
 		}
 	}
 	// Another run may have been faster with the same entry.
-	if err := os.Rename(staging, cached); err != nil && !isDir(cached) {
+	if err := os.Rename(staging, entry); err != nil && !isDir(entry) {
 		return err
 	}
 	return nil
@@ -127,26 +170,23 @@ func read(folder string, release distribution.Release) (distribution.CRDs, error
 	return crds, nil
 }
 
-// cacheKey covers everything that the CRDs depend on.
-func cacheKey(ctx context.Context, module string, release distribution.Release) (string, error) {
-	goVersion, err := exec.CommandContext(ctx, "go", "env", "GOVERSION").Output()
-	if err != nil {
-		return "", fmt.Errorf("asking for the version of Go: %w", err)
-	}
+// entry returns the folder in the cache that holds the CRDs of the release or will hold them. Its name covers everything
+// that they depend on.
+func (s crdSource) entry(release distribution.Release) (string, error) {
 	hash := sha256.New()
-	fmt.Fprintf(hash, "%s %s\n", bytes.TrimSpace(goVersion), release.ControllerGen)
+	fmt.Fprintf(hash, "%s %s\n", s.toolchain, release.ControllerGen)
 	for _, component := range release.Components {
 		fmt.Fprintln(hash, component.Name, component.APIModule())
 	}
 	for _, name := range []string{"go.mod", "go.sum"} {
-		content, err := os.ReadFile(filepath.Join(module, name))
+		content, err := os.ReadFile(filepath.Join(s.module(release), name))
 		if err != nil {
 			return "", err
 		}
 		fmt.Fprintf(hash, "%s %d\n", name, len(content))
 		hash.Write(content)
 	}
-	return hex.EncodeToString(hash.Sum(nil))[:32], nil
+	return filepath.Join(s.cache, hex.EncodeToString(hash.Sum(nil))[:32]), nil
 }
 
 // findGenerator returns the absolute path of the binary that was built from the wanted version of controller-gen.

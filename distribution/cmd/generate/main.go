@@ -32,15 +32,17 @@ type config struct {
 	releases []string
 	// generators are the paths of controller-gen binaries, one for each version that a release asks for.
 	generators []string
-	modules    string
-	cache      string
-	timeout    time.Duration
+	// listGenerators asks for the names of the generators that are missing in place of a distribution.
+	listGenerators bool
+	modules        string
+	cache          string
+	timeout        time.Duration
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stderr)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
@@ -70,6 +72,7 @@ func parse(args []string, messages io.Writer) (config, error) {
 		c.generators = append(c.generators, value)
 		return nil
 	})
+	flags.BoolVar(&c.listGenerators, "list-generators", false, "only print the tools that go run ./tools/cmd/build has to build first, one a line; none when the cache holds all CRDs")
 	if err := flags.Parse(args); err != nil {
 		return config{}, err
 	}
@@ -102,7 +105,7 @@ func (c *config) complete() error {
 	return nil
 }
 
-func run(ctx context.Context, args []string, messages io.Writer) error {
+func run(ctx context.Context, args []string, out, messages io.Writer) error {
 	c, err := parse(args, messages)
 	if err != nil {
 		return err
@@ -118,7 +121,25 @@ func run(ctx context.Context, args []string, messages io.Writer) error {
 	if err != nil {
 		return err
 	}
-	source := crdSource{modules: c.modules, cache: c.cache, generators: c.generators, messages: messages}
+	source, err := newCRDSource(ctx, c, messages)
+	if err != nil {
+		return err
+	}
+	if c.listGenerators {
+		missing, err := source.missingGenerators(releases)
+		if err != nil {
+			return fmt.Errorf("listing generators: %w", err)
+		}
+		for _, name := range missing {
+			fmt.Fprintln(out, name)
+		}
+		return nil
+	}
+	return generate(ctx, source, releases, c.out)
+}
+
+// generate writes the distribution of the releases.
+func generate(ctx context.Context, source crdSource, releases []distribution.Release, out string) error {
 	files := map[string][]byte{}
 	for _, release := range releases {
 		crds, err := source.crds(ctx, release)
@@ -134,11 +155,11 @@ func run(ctx context.Context, args []string, messages io.Writer) error {
 	path, content := distribution.VersionFile(releases)
 	files[path] = content
 
-	changes, err := sync(c.out, files)
+	changes, err := sync(out, files)
 	if err != nil {
-		return fmt.Errorf("writing %q: %w", c.out, err)
+		return fmt.Errorf("writing %q: %w", out, err)
 	}
-	fmt.Fprintf(messages, "%s: %d releases, %d files, %d of them new or changed\n", c.out, len(releases), len(files), changes)
+	fmt.Fprintf(source.messages, "%s: %d releases, %d files, %d of them new or changed\n", out, len(releases), len(files), changes)
 	return nil
 }
 

@@ -144,7 +144,7 @@ printf 'kind: CustomResourceDefinition\napiVersion: v1\nmetadata: {name: a}\n' >
 	entry := filepath.Join(source.cache, "key")
 	// The second run finds that another one was faster.
 	for range 2 {
-		err := source.fill(context.Background(), small(), generator, filepath.Join(source.modules, "flux-apis-2.0.0"), entry)
+		err := source.fill(context.Background(), small(), generator, entry)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ printf 'kind: CustomResourceDefinition\napiVersion: v1\nmetadata: {name: a}\n' >
 func TestFillLeavesNothingAfterAFailure(t *testing.T) {
 	source := crdSource{modules: modules(t), cache: t.TempDir(), messages: &bytes.Buffer{}}
 	generator := script(t, "echo no such module; exit 3")
-	err := source.fill(context.Background(), small(), generator, filepath.Join(source.modules, "flux-apis-2.0.0"), filepath.Join(source.cache, "key"))
+	err := source.fill(context.Background(), small(), generator, filepath.Join(source.cache, "key"))
 	if err == nil || !strings.Contains(err.Error(), "no such module") {
 		t.Errorf("error %v does not say what the generator said", err)
 	}
@@ -183,32 +183,92 @@ func expectEntries(t *testing.T, folder string, want int) {
 	}
 }
 
-func TestCacheKeyCoversTheModule(t *testing.T) {
-	root := modules(t)
-	module := filepath.Join(root, "flux-apis-2.0.0")
-	key := func(release distribution.Release) string {
+func TestEntryCoversWhatCRDsDependOn(t *testing.T) {
+	source := crdSource{modules: modules(t), cache: "/cache", toolchain: "go1.26.8"}
+	entry := func(source crdSource, release distribution.Release) string {
 		t.Helper()
-		key, err := cacheKey(context.Background(), module, release)
+		entry, err := source.entry(release)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return key
+		return entry
 	}
-	first := key(small())
-	if again := key(small()); again != first {
-		t.Errorf("the key of the same input changed from %s to %s", first, again)
+	first := entry(source, small())
+	if again := entry(source, small()); again != first {
+		t.Errorf("the entry of the same input changed from %s to %s", first, again)
 	}
 	otherTool := small()
 	otherTool.ControllerGen = "v0.12.0"
-	if key(otherTool) == first {
-		t.Error("the key does not depend on the version of controller-gen")
+	if entry(source, otherTool) == first {
+		t.Error("the entry does not depend on the version of controller-gen")
 	}
-	write(t, filepath.Join(module, "go.sum"), "changed\n")
-	if key(small()) == first {
-		t.Error("the key does not depend on go.sum")
+	otherGo := source
+	otherGo.toolchain = "go1.26.9"
+	if entry(otherGo, small()) == first {
+		t.Error("the entry does not depend on the version of Go")
 	}
-	if _, err := cacheKey(context.Background(), filepath.Join(root, "absent"), small()); !errors.Is(err, os.ErrNotExist) {
+	write(t, filepath.Join(source.module(small()), "go.sum"), "changed\n")
+	if entry(source, small()) == first {
+		t.Error("the entry does not depend on go.sum")
+	}
+	source.modules = filepath.Join(source.modules, "absent")
+	if _, err := source.entry(small()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing module: %v", err)
+	}
+}
+
+func TestOnlyMissingGeneratorsAreListed(t *testing.T) {
+	source := crdSource{modules: modules(t), cache: t.TempDir(), toolchain: "go1.26.8"}
+	old := small()
+	old.ControllerGen = "v0.12.0"
+	releases := []distribution.Release{old, small(), small()}
+	expect := func(want ...string) {
+		t.Helper()
+		got, err := source.missingGenerators(releases)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("missing generators (-want +got):\n%s", diff)
+		}
+	}
+	fill := func(release distribution.Release) {
+		t.Helper()
+		entry, err := source.entry(release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(entry, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect("controller-gen@0.12", "controller-gen")
+	fill(small())
+	expect("controller-gen@0.12")
+	fill(old)
+	expect()
+	source.modules = t.TempDir()
+	if _, err := source.missingGenerators(releases); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing module: %v", err)
+	}
+}
+
+// What the catalog asks for must be what the Makefile can build.
+func TestGeneratorsOfTheCatalogArePinned(t *testing.T) {
+	catalog, err := distribution.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, release := range catalog.Releases {
+		family := strings.ReplaceAll(toolName(release.ControllerGen), "@", "-")
+		content, err := os.ReadFile(filepath.Join("..", "..", "..", "tools", family, "go.mod"))
+		if err != nil {
+			t.Errorf("Flux %s: %v", release.Version, err)
+			continue
+		}
+		if want := "sigs.k8s.io/controller-tools " + release.ControllerGen; !strings.Contains(string(content), want) {
+			t.Errorf("Flux %s: %s does not require %s", release.Version, family, want)
+		}
 	}
 }
 

@@ -152,6 +152,13 @@ func (r requests) writes() requests {
 	})
 }
 
+// besides leaves out a resource and its subresources.
+func (r requests) besides(resource string) requests {
+	return slices.DeleteFunc(slices.Clone(r), func(one request) bool {
+		return one.resource == resource || strings.HasPrefix(one.resource, resource+"/")
+	})
+}
+
 // first returns when the earliest request was received.
 func (r requests) first() (time.Time, bool) {
 	if len(r) == 0 {

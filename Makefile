@@ -112,7 +112,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
 	  go test $$pkg -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} || exit 1; done; done
 
 .PHONY: bench
-bench: testbed-deps distribution ## Measure, print a table, and write docs/benchmarks.md
+bench: distribution ## Measure, print a table, and write docs/benchmarks.md
 	@go run ./test/bench/cmd/bench --out docs/benchmarks.md
 
 ##@ Testbed

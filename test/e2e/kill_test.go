@@ -33,21 +33,24 @@ func beingKilled() {
 		seed := uint64(GinkgoRandomSeed())
 		GinkgoWriter.Printf("seed %d (repeat with -ginkgo.seed=%d)\n", seed, seed)
 		random := rand.New(rand.NewPCG(seed, 0))
+		begin := time.Now()
 		for round := range kills {
 			if round%installEvery == 0 {
 				absent(ctx)
 				instance := sample()
-				instance.Spec.Kustomize = shortGrace()
+				instance.Spec.Kustomize = quickHandover()
 				must(here.Client.Create(ctx, instance))
 			} else {
 				change(ctx, variation(random))
 			}
 			delay := time.Duration(random.Int64N(int64(killWindow)))
 			stage := killOperator(ctx, delay)
-			GinkgoWriter.Printf("kill %2d of %d: %4d ms after it led, the instance said: %s\n", round+1, kills, delay.Milliseconds(), stage)
+			GinkgoWriter.Printf("%5.1f s: kill %2d of %d, %4d ms after it led; the instance said: %s\n",
+				time.Since(begin).Seconds(), round+1, kills, delay.Milliseconds(), stage)
 			if (round+1)%checkEvery == 0 {
 				ready(ctx)
 				exactInventory(ctx)
+				GinkgoWriter.Printf("%5.1f s: it has converged\n", time.Since(begin).Seconds())
 			}
 		}
 		asInReadme(ctx)
@@ -70,11 +73,17 @@ func beingKilled() {
 	})
 }
 
-// shortGrace bounds how long a pod may take to end. A process that is told to end in its first moments, before it listens, misses that, and
-// the rollouts here follow each other so fast that it happens; helm-controller's ten minutes would then have to be waited for.
-func shortGrace() *v1.Kustomize {
+// quickHandover makes Flux's controllers hand over fast. A process that is told to end in its first moments, before it listens, misses that,
+// and the rollouts here follow each other so fast that it happens: such a pod would run on for up to ten minutes and its successor wait
+// for a lease that nobody gave back.
+func quickHandover() *v1.Kustomize {
 	return &v1.Kustomize{Patches: []kustomize.Patch{{
-		Patch:  `[{"op": "add", "path": "/spec/template/spec/terminationGracePeriodSeconds", "value": 5}]`,
+		Patch: `[
+			{"op": "add", "path": "/spec/template/spec/terminationGracePeriodSeconds", "value": 5},
+			{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--leader-election-lease-duration=6s"},
+			{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--leader-election-renew-deadline=5s"},
+			{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--leader-election-retry-period=1s"}
+		]`,
 		Target: &kustomize.Selector{Kind: "Deployment"},
 	}}}
 }

@@ -108,14 +108,17 @@ func absent(ctx context.Context) {
 	must(here.DeleteInstance(ctx, uninstallLimit))
 }
 
-// owned are the objects that carry the instance's owner labels, by inventory id.
+// owned are the objects that carry the instance's owner labels, by inventory id. What is on its way out, as a definition is for a moment
+// after it was deleted, is not counted.
 func owned(ctx context.Context) map[string]metav1.PartialObjectMetadata {
 	GinkgoHelper()
 	objects, err := here.Owned(ctx)
 	must(err)
 	byID := map[string]metav1.PartialObjectMetadata{}
 	for i := range objects {
-		byID[id(&objects[i])] = objects[i]
+		if objects[i].DeletionTimestamp == nil {
+			byID[id(&objects[i])] = objects[i]
+		}
 	}
 	return byID
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -25,6 +26,9 @@ import (
 
 // passSlack is what a pass may take beyond its health check before it counts as stuck: rendering, applying, pruning.
 const passSlack = 10 * time.Minute
+
+// maxRepairs bounds how often drift is put back within one wait; a pass that is undone more often fails and is tried again with backoff.
+const maxRepairs = 10
 
 // FluxInstanceReconciler makes the cluster match the FluxInstance of its own namespace.
 // All exported fields are required unless they say otherwise, and must not change after SetupWithManager.
@@ -46,6 +50,7 @@ type FluxInstanceReconciler struct {
 
 	interrupts interrupts
 	owned      ownedObjects
+	seen       sightings
 	last       *memory
 }
 
@@ -116,7 +121,7 @@ func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxI
 	if err := r.owned.follow(ctx, wanted.Objects()); err != nil {
 		return run, retry(v1.ReasonReconciliationFailed, err)
 	}
-	if err := r.awaitReady(ctx, instance, set); err != nil {
+	if err := r.awaitReady(ctx, instance, run, set); err != nil {
 		return run, err
 	}
 	return run, r.prune(ctx, instance, run, wanted, owned.Minus(wanted))
@@ -166,24 +171,51 @@ func (r *FluxInstanceReconciler) own(ctx context.Context, instance *v1.FluxInsta
 // apply applies what differs: all objects of a new state, else those that somebody changed since the last pass.
 func (r *FluxInstanceReconciler) apply(ctx context.Context, instance *v1.FluxInstance, run *attempt, set *render.Set) error {
 	if r.last == nil || r.last.uid != instance.UID {
-		r.last = &memory{uid: instance.UID, observed: map[apply.ID]apply.Observed{}}
+		r.last = &memory{uid: instance.UID}
+		r.seen.reset()
 	}
-	objects := set.Objects
-	if run.repair = r.last.repairs(instance, set.Revision); run.repair {
-		objects = r.drifted(ctx, objects)
-	}
+	run.repair = r.last.repairs(instance, set.Revision)
 	r.last.settled = false
-	changes, err := r.Applier.Apply(ctx, objects, r.last.observed)
-	r.last.remember(changes)
-	run.changes = changes
+	if run.repair {
+		return r.repair(ctx, run, set)
+	}
+	return r.applyObjects(ctx, run, set.Objects)
+}
+
+// repair applies the objects that somebody changed.
+func (r *FluxInstanceReconciler) repair(ctx context.Context, run *attempt, set *render.Set) error {
+	return r.applyObjects(ctx, run, r.drifted(ctx, set.Objects))
+}
+
+func (r *FluxInstanceReconciler) applyObjects(ctx context.Context, run *attempt, objects []*unstructured.Unstructured) error {
+	changes, err := r.Applier.Apply(ctx, objects, r.seen.all())
+	r.seen.remember(changes)
+	run.changes = append(run.changes, changes...)
 	return retry(v1.ReasonReconciliationFailed, err)
 }
 
-// awaitReady waits until what was applied is ready, unless the spec says not to.
-func (r *FluxInstanceReconciler) awaitReady(ctx context.Context, instance *v1.FluxInstance, set *render.Set) error {
+// awaitReady waits until what was applied is ready, unless the spec says not to, and puts back what somebody changes meanwhile: an object
+// that is gone would be waited for in vain.
+func (r *FluxInstanceReconciler) awaitReady(ctx context.Context, instance *v1.FluxInstance, run *attempt, set *render.Set) error {
 	if !instance.Wait() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, instance.Timeout())
+	defer cancel()
+	for range maxRepairs {
+		err := r.waitOnce(ctx, instance, set)
+		if !errors.Is(err, errDrifted) {
+			return err
+		}
+		if err := r.repair(ctx, run, set); err != nil {
+			return err
+		}
+	}
+	return retry(v1.ReasonHealthCheckFailed, fmt.Errorf("%w, %d times while it was waited for", errDrifted, maxRepairs))
+}
+
+// waitOnce waits until everything is ready, the time is over, the spec changes or an owned object drifts.
+func (r *FluxInstanceReconciler) waitOnce(ctx context.Context, instance *v1.FluxInstance, set *render.Set) error {
 	key := client.ObjectKeyFromObject(instance)
 	waiting, end := r.interrupts.begin(ctx, key)
 	defer end()
@@ -192,11 +224,14 @@ func (r *FluxInstanceReconciler) awaitReady(ctx context.Context, instance *v1.Fl
 	if err := r.Client.Get(ctx, key, current); err == nil && current.Generation != instance.Generation {
 		return retry(v1.ReasonHealthCheckCanceled, errSuperseded)
 	}
-	waiting, cancel := context.WithTimeout(waiting, instance.Timeout())
-	defer cancel()
 	err := r.Applier.Wait(waiting, set.Objects)
-	if errors.Is(context.Cause(waiting), errSuperseded) {
+	switch cause := context.Cause(waiting); {
+	case err == nil:
+		return nil
+	case errors.Is(cause, errSuperseded):
 		return retry(v1.ReasonHealthCheckCanceled, errSuperseded)
+	case errors.Is(cause, errDrifted):
+		return errDrifted
 	}
 	return retry(v1.ReasonHealthCheckFailed, err)
 }
@@ -205,7 +240,7 @@ func (r *FluxInstanceReconciler) awaitReady(ctx context.Context, instance *v1.Fl
 func (r *FluxInstanceReconciler) prune(ctx context.Context, instance *v1.FluxInstance, run *attempt, wanted, stale inventory.Inventory) error {
 	deleted, survivors, err := r.Applier.Prune(ctx, stale.Objects())
 	run.changes = append(run.changes, deleted...)
-	r.last.forget(deleted)
+	r.seen.forget(deleted)
 	instance.Status.Inventory = wanted.Union(inventory.Of(survivors)).ToStatus()
 	return retry(v1.ReasonPruneFailed, err)
 }

@@ -245,6 +245,24 @@ var _ = Describe("FluxInstance", Ordered, func() {
 		expectReady(ctx)
 	})
 
+	It("puts back what is deleted or hidden while it waits for readiness", func(ctx SpecContext) {
+		Expect(k8s.Create(ctx, newInstance(nil))).To(Succeed())
+		deployment := &appsv1.Deployment{}
+		Eventually(func() error { return exists(ctx, deployment, "source-controller") }, soon, tick).Should(Succeed())
+		Eventually(func() error { return exists(ctx, &appsv1.Deployment{}, "kustomize-controller") }, soon, tick).Should(Succeed())
+
+		Expect(k8s.Delete(ctx, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "kustomize-controller", Namespace: namespace}})).To(Succeed())
+		base := deployment.DeepCopy()
+		delete(deployment.Labels, v1.OwnerNameLabel)
+		Expect(k8s.Patch(ctx, deployment, client.MergeFrom(base))).To(Succeed())
+		Eventually(func(g Gomega) {
+			g.Expect(exists(ctx, &appsv1.Deployment{}, "kustomize-controller")).To(Succeed())
+			g.Expect(exists(ctx, deployment, "source-controller")).To(Succeed())
+			g.Expect(deployment.Labels).To(HaveKey(v1.OwnerNameLabel))
+		}, 5*time.Second, tick).Should(Succeed())
+		expectReady(ctx)
+	})
+
 	It("reports a distribution that is not there, and goes on when it is", func(ctx SpecContext) {
 		generated := distribution
 		distribution = GinkgoT().TempDir()

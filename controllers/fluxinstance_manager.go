@@ -7,17 +7,20 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/pkg/apply"
 )
 
 // Backoff bounds the delay between two passes that fail.
@@ -52,14 +55,38 @@ func (r *FluxInstanceReconciler) SetupWithManager(mgr ctrl.Manager, backoff Back
 	if err != nil {
 		return fmt.Errorf("building the FluxInstance controller: %w", err)
 	}
-	instance := reconcile.Request{NamespacedName: client.ObjectKey{Namespace: r.Facts.OperatorNamespace, Name: v1.DefaultInstanceName}}
-	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{instance}
-	})
 	r.owned = ownedObjects{cache: ownedCache, start: func(kind *metav1.PartialObjectMetadata) error {
-		return c.Watch(source.Kind[client.Object](ownedCache, kind, enqueue, driftOnly()))
+		return c.Watch(source.Kind[client.Object](ownedCache, kind, r.ownedHandler(kind.GroupVersionKind()), driftOnly()))
 	}}
 	return nil
+}
+
+// ownedHandler enqueues the instance for events of one kind of owned objects, and ends a wait when somebody changed an object.
+func (r *FluxInstanceReconciler) ownedHandler(gvk schema.GroupVersionKind) handler.EventHandler {
+	instance := client.ObjectKey{Namespace: r.Facts.OperatorNamespace, Name: v1.DefaultInstanceName}
+	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: instance}}
+	})
+	look := func(obj client.Object, gone bool) {
+		id := apply.ID{Group: gvk.Group, Kind: gvk.Kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+		if same, known := r.seen.matches(id, obj); known && (gone || !same) {
+			r.interrupts.fire(instance, errDrifted)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			look(e.Object, false)
+			enqueue.Create(ctx, e, q)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			look(e.ObjectNew, false)
+			enqueue.Update(ctx, e, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			look(e.Object, true)
+			enqueue.Delete(ctx, e, q)
+		},
+	}
 }
 
 // newOwnedCache makes a cache that sees only objects with the owner labels of the one instance, and of those the metadata.

@@ -12,24 +12,34 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// errSuperseded is the cause of a wait that ended because the object changed while it was waited for.
-var errSuperseded = errors.New("a newer change of the object arrived")
+var (
+	// errSuperseded is the cause of a wait that ended because the instance changed while it was waited for.
+	errSuperseded = errors.New("a newer change of the object arrived")
+	// errDrifted is the cause of a wait that ended because somebody changed an owned object, which may never become ready by itself.
+	errDrifted = errors.New("an owned object was changed by somebody")
+)
 
-// interrupts ends a running wait when its object changes, so that nobody waits minutes for a state that is no longer wanted.
+// interrupts ends a running wait when what is waited for is no longer wanted, or no longer there.
 type interrupts struct {
 	mu      sync.Mutex
 	running map[client.ObjectKey]context.CancelCauseFunc
+	drifted map[client.ObjectKey]bool
 }
 
-// begin returns a context that is canceled with errSuperseded at the next change of the object. The caller calls end when the wait is over.
+// begin returns a context that is canceled with a cause at the next change, or at once if drift came while nobody waited.
+// The caller calls end when the wait is over.
 func (i *interrupts) begin(ctx context.Context, key client.ObjectKey) (waiting context.Context, end func()) {
 	waiting, cancel := context.WithCancelCause(ctx)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.running == nil {
-		i.running = map[client.ObjectKey]context.CancelCauseFunc{}
+		i.running, i.drifted = map[client.ObjectKey]context.CancelCauseFunc{}, map[client.ObjectKey]bool{}
 	}
 	i.running[key] = cancel
+	if i.drifted[key] {
+		delete(i.drifted, key)
+		cancel(errDrifted)
+	}
 	return waiting, func() {
 		i.mu.Lock()
 		defer i.mu.Unlock()
@@ -38,11 +48,16 @@ func (i *interrupts) begin(ctx context.Context, key client.ObjectKey) (waiting c
 	}
 }
 
-func (i *interrupts) fire(key client.ObjectKey) {
+// fire ends the wait for the instance. Drift that finds nobody waiting is kept for the next wait.
+func (i *interrupts) fire(key client.ObjectKey, cause error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if cancel := i.running[key]; cancel != nil {
-		cancel(errSuperseded)
+		cancel(cause)
+		return
+	}
+	if errors.Is(cause, errDrifted) && i.drifted != nil {
+		i.drifted[key] = true
 	}
 }
 
@@ -53,7 +68,7 @@ func (i *interrupts) handler() handler.EventHandler {
 		CreateFunc: enqueue.Create,
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			enqueue.Update(ctx, e, q)
-			i.fire(client.ObjectKeyFromObject(e.ObjectNew))
+			i.fire(client.ObjectKeyFromObject(e.ObjectNew), errSuperseded)
 		},
 		DeleteFunc:  enqueue.Delete,
 		GenericFunc: enqueue.Generic,

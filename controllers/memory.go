@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"context"
+	"maps"
+	"sync"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -22,21 +24,52 @@ type memory struct {
 	generation int64
 	revision   version.Revision
 	settled    bool
-	observed   map[apply.ID]apply.Observed
 }
 
-// remember notes how the applied objects looked right after they were applied.
-func (m *memory) remember(changes []apply.Change) {
+// sightings are how the owned objects looked right after they were last applied. Passes write them, watches read them.
+type sightings struct {
+	mu       sync.Mutex
+	observed map[apply.ID]apply.Observed
+}
+
+// reset forgets all objects.
+func (s *sightings) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observed = map[apply.ID]apply.Observed{}
+}
+
+// all returns a copy.
+func (s *sightings) all() map[apply.ID]apply.Observed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.observed)
+}
+
+// remember notes what was applied.
+func (s *sightings) remember(changes []apply.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, change := range changes {
-		m.observed[apply.IDOf(change.Object)] = change.Observed
+		s.observed[apply.IDOf(change.Object)] = change.Observed
 	}
 }
 
 // forget drops deleted objects.
-func (m *memory) forget(deleted []apply.Change) {
+func (s *sightings) forget(deleted []apply.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, change := range deleted {
-		delete(m.observed, apply.IDOf(change.Object))
+		delete(s.observed, apply.IDOf(change.Object))
 	}
+}
+
+// matches tells whether a live object looks as it did when it was applied; known is false for objects that were not.
+func (s *sightings) matches(id apply.ID, live metav1.Object) (matches, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	observed, known := s.observed[id]
+	return known && observed.Matches(live), known
 }
 
 // settle notes that a pass succeeded in full.
@@ -58,21 +91,20 @@ func (r *FluxInstanceReconciler) unchanged(ctx context.Context, instance *v1.Flu
 		return false
 	}
 	owned, err := inventory.FromStatus(instance.Status.Inventory)
-	return err == nil && owned.Len() == len(m.observed) && len(r.drifted(ctx, owned.Objects())) == 0
+	return err == nil && owned.Len() == len(r.seen.all()) && len(r.drifted(ctx, owned.Objects())) == 0
 }
 
 // drifted returns the objects that do not look as they did when they were last applied.
 func (r *FluxInstanceReconciler) drifted(ctx context.Context, objects []*unstructured.Unstructured) []*unstructured.Unstructured {
 	var drifted []*unstructured.Unstructured
 	for _, obj := range objects {
-		observed, known := r.last.observed[apply.IDOf(obj)]
-		if known {
-			live, err := r.owned.live(ctx, obj)
-			known = err == nil && observed.Matches(live)
+		live, err := r.owned.live(ctx, obj)
+		if err == nil {
+			if same, _ := r.seen.matches(apply.IDOf(obj), live); same {
+				continue
+			}
 		}
-		if !known {
-			drifted = append(drifted, obj)
-		}
+		drifted = append(drifted, obj)
 	}
 	return drifted
 }

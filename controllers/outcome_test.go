@@ -108,13 +108,13 @@ func TestWatchdog(t *testing.T) {
 func TestInterrupts(t *testing.T) {
 	var i interrupts
 	key := client.ObjectKey{Namespace: "flux-system", Name: "flux"}
-	i.fire(key) // at nobody
+	i.fire(key, errSuperseded) // at nobody
 	waiting, end := i.begin(context.Background(), key)
-	i.fire(client.ObjectKey{Namespace: "flux-system", Name: "other"})
+	i.fire(client.ObjectKey{Namespace: "flux-system", Name: "other"}, errSuperseded)
 	if waiting.Err() != nil {
 		t.Fatal("interrupted by another object")
 	}
-	i.fire(key)
+	i.fire(key, errSuperseded)
 	if !errors.Is(context.Cause(waiting), errSuperseded) {
 		t.Errorf("cause is %v", context.Cause(waiting))
 	}
@@ -122,4 +122,15 @@ func TestInterrupts(t *testing.T) {
 	if len(i.running) != 0 {
 		t.Error("an ended wait is still registered")
 	}
+	i.fire(key, errDrifted) // while nobody waits
+	waiting, end = i.begin(context.Background(), key)
+	if !errors.Is(context.Cause(waiting), errDrifted) {
+		t.Errorf("drift before the wait is lost, cause is %v", context.Cause(waiting))
+	}
+	end()
+	waiting, end = i.begin(context.Background(), key)
+	if waiting.Err() != nil {
+		t.Error("the same drift is told twice")
+	}
+	end()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -51,7 +52,7 @@ Releases are read from the folder given with --distribution, also where spec.dis
   kustomize build clusters/prod/flux | flux-operator build instance -f - -n gitops --distribution dist/distribution`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return options.run(cmd.InOrStdin(), cmd.OutOrStdout())
+			return options.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
 	options.source.bind(cmd)
@@ -60,12 +61,12 @@ Releases are read from the folder given with --distribution, also where spec.dis
 	return cmd
 }
 
-func (b buildInstance) run(in io.Reader, out io.Writer) error {
+func (b buildInstance) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	write, err := writerFor(b.output)
 	if err != nil {
 		return err
 	}
-	instance, catalog, err := b.source.open(in)
+	instance, catalog, err := b.source.open(ctx, in)
 	if err != nil {
 		return err
 	}

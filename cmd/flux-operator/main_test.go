@@ -74,7 +74,7 @@ func TestSampleIsRight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readInstance(content, v1.DefaultNamespace); err != nil {
+	if _, err := readInstance(t.Context(), content, v1.DefaultNamespace); err != nil {
 		t.Error(err)
 	}
 }
@@ -133,7 +133,7 @@ func TestBuildInstanceFails(t *testing.T) {
 }
 
 func TestEveryCommandTeaches(t *testing.T) {
-	for _, args := range [][]string{{}, {"build"}, {"build", "instance"}, {"version"}} {
+	for _, args := range [][]string{{}, {"build"}, {"build", "instance"}, {"diff"}, {"diff", "instance"}, {"version"}} {
 		out, err := run(t, "", append(args, "--help")...)
 		if err != nil || !strings.Contains(out, "Usage:") {
 			t.Errorf("%v --help gives %q, %v", args, out, err)

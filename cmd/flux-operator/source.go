@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -37,12 +38,12 @@ func must(err error) {
 }
 
 // open reads the instance and opens the distribution.
-func (s *source) open(in io.Reader) (*v1.FluxInstance, *artifact.Catalog, error) {
+func (s *source) open(ctx context.Context, in io.Reader) (*v1.FluxInstance, *artifact.Catalog, error) {
 	content, err := readFile(s.file, in)
 	if err != nil {
 		return nil, nil, err
 	}
-	instance, err := readInstance(content, s.namespace)
+	instance, err := readInstance(ctx, content, s.namespace)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading %q: %w", s.file, err)
 	}

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +26,8 @@ func newBuildCommand() *cobra.Command {
 }
 
 type buildInstance struct {
-	file, distribution, namespace string
+	source source
+	output string
 }
 
 func newBuildInstanceCommand() *cobra.Command {
@@ -34,7 +35,7 @@ func newBuildInstanceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "instance",
 		Short: "Print the objects of a FluxInstance",
-		Long: `Print the objects of a FluxInstance as YAML, in the order in which they are applied.
+		Long: `Print the objects of a FluxInstance, in the order in which they are applied.
 
 The file is checked as the API server would check it: unknown fields, wrong values and broken rules are errors.
 Then the newest release in the range spec.distribution.version is taken from the distribution and rendered.
@@ -44,87 +45,51 @@ Releases are read from the folder given with --distribution, also where spec.dis
 		Example: `  # Print all objects.
   flux-operator build instance -f flux.yaml --distribution dist/distribution
 
-  # Compare with what runs.
-  flux-operator build instance -f flux.yaml --distribution dist/distribution | kubectl diff --server-side -f -
+  # List the images.
+  flux-operator build instance -f flux.yaml --output json | jq -r '.items[].spec.template.spec.containers[]?.image'
 
   # Read the instance from a pipe, for a namespace of another name.
   kustomize build clusters/prod/flux | flux-operator build instance -f - -n gitops --distribution dist/distribution`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return options.run(cmd.InOrStdin(), cmd.OutOrStdout())
+			return options.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVarP(&options.file, "filename", "f", "", "file with the FluxInstance, - for standard input (required)")
-	flags.StringVar(&options.distribution, "distribution", "", "folder with the releases: flux/<version>/ and flux-images/<version>/ (required)")
-	flags.StringVarP(&options.namespace, "namespace", "n", v1.DefaultNamespace, "namespace of the instance where the file names none")
-	for _, err := range []error{
-		cmd.MarkFlagRequired("filename"), cmd.MarkFlagRequired("distribution"),
-		cmd.MarkFlagFilename("filename", "yaml", "yml", "json"), cmd.MarkFlagDirname("distribution"),
-	} {
-		if err != nil {
-			panic(err) // a flag by another name: a mistake in the lines above
-		}
-	}
+	options.source.bind(cmd)
+	cmd.Flags().StringVarP(&options.output, "output", "o", outputYAML, "yaml for a stream of documents, json for one List")
+	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputYAML, outputJSON}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 
-func (b buildInstance) run(in io.Reader, out io.Writer) error {
-	content, err := readFile(b.file, in)
+func (b buildInstance) run(ctx context.Context, in io.Reader, out io.Writer) error {
+	write, err := writerFor(b.output)
 	if err != nil {
 		return err
 	}
-	instance, err := readInstance(content, b.namespace)
-	if err != nil {
-		return fmt.Errorf("reading %q: %w", b.file, err)
-	}
-	catalog, err := artifact.Builtin(b.distribution)
+	instance, catalog, err := b.source.open(ctx, in)
 	if err != nil {
 		return err
 	}
-	set, err := buildSet(catalog, instance)
+	set, err := buildSet(catalog, instance, "", preflight.Facts{})
 	if err != nil {
-		return fmt.Errorf("building %q: %w", b.file, err)
+		return fmt.Errorf("building %q: %w", b.source.file, err)
 	}
-	text, err := set.YAML()
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(text)
-	return err
+	return write(out, set)
 }
 
-// buildSet is the part of the operator's pipeline that needs no cluster.
-func buildSet(catalog *artifact.Catalog, instance *v1.FluxInstance) (*render.Set, error) {
+// buildSet is the part of the operator's pipeline that needs no cluster. What is known of one goes in: the release that runs there,
+// empty for none, and the facts.
+func buildSet(catalog *artifact.Catalog, instance *v1.FluxInstance, running string, facts preflight.Facts) (*render.Set, error) {
 	release, err := version.Select(instance.Spec.Distribution.Version, catalog.Versions)
 	if err != nil {
+		return nil, fmt.Errorf("spec.distribution.version: %w", err)
+	}
+	if err := version.CheckTransition(running, release); err != nil {
 		return nil, fmt.Errorf("spec.distribution.version: %w", err)
 	}
 	set, err := render.Render(catalog.FS, release, instance)
 	if err != nil {
 		return nil, err
 	}
-	return set, preflight.Check(instance, set, preflight.Facts{})
-}
-
-// maxFile is more than the API server takes for one object.
-const maxFile = 4 << 20
-
-func readFile(name string, in io.Reader) ([]byte, error) {
-	if name != "-" {
-		file, err := os.Open(name) //nolint:gosec // whoever runs the command names the file
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		in = file
-	}
-	content, err := io.ReadAll(io.LimitReader(in, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading %q: %w", name, err)
-	}
-	if len(content) > maxFile {
-		return nil, fmt.Errorf("reading %q: it is larger than %d bytes", name, maxFile)
-	}
-	return content, nil
+	return set, preflight.Check(instance, set, facts)
 }

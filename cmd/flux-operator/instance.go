@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 //
 // Other kinds beside it are passed over, so that the output of other tools can be piped in. The namespace is used where the file
 // names none.
-func readInstance(content []byte, namespace string) (*v1.FluxInstance, error) {
+func readInstance(ctx context.Context, content []byte, namespace string) (*v1.FluxInstance, error) {
 	document, err := findInstance(content)
 	if err != nil {
 		return nil, err
@@ -39,7 +40,7 @@ func readInstance(content []byte, namespace string) (*v1.FluxInstance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := rules.complete(object.Object); err != nil {
+	if err := rules.complete(ctx, object.Object); err != nil {
 		return nil, err
 	}
 	checked, err := json.Marshal(object.Object)

@@ -2,10 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
@@ -70,7 +74,7 @@ func TestSampleIsRight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readInstance(content, v1.DefaultNamespace); err != nil {
+	if _, err := readInstance(t.Context(), content, v1.DefaultNamespace); err != nil {
 		t.Error(err)
 	}
 }
@@ -129,7 +133,7 @@ func TestBuildInstanceFails(t *testing.T) {
 }
 
 func TestEveryCommandTeaches(t *testing.T) {
-	for _, args := range [][]string{{}, {"build"}, {"build", "instance"}, {"version"}} {
+	for _, args := range [][]string{{}, {"build"}, {"build", "instance"}, {"diff"}, {"diff", "instance"}, {"version"}} {
 		out, err := run(t, "", append(args, "--help")...)
 		if err != nil || !strings.Contains(out, "Usage:") {
 			t.Errorf("%v --help gives %q, %v", args, out, err)
@@ -140,5 +144,52 @@ func TestEveryCommandTeaches(t *testing.T) {
 	}
 	if out, err := run(t, "", "completion", "bash"); err != nil || !strings.Contains(out, "flux-operator") {
 		t.Errorf("completion fails: %v", err)
+	}
+}
+
+// TestBuildInstanceFormats: both formats hold the same objects in the same order.
+func TestBuildInstanceFormats(t *testing.T) {
+	stream, err := run(t, good, "build", "instance", "-f", "-", "--distribution", releases, "--output", "yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []map[string]any
+	for document := range strings.SplitSeq(strings.TrimPrefix(stream, "---\n"), "\n---\n") {
+		var object map[string]any
+		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, object)
+	}
+	text, err := run(t, good, "build", "instance", "-f", "-", "--distribution", releases, "-o", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		APIVersion, Kind string
+		Items            []map[string]any
+	}
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		t.Fatal(err)
+	}
+	if list.APIVersion != "v1" || list.Kind != "List" || len(list.Items) < 5 {
+		t.Errorf("not a List of v1 with items: %s %s with %d", list.APIVersion, list.Kind, len(list.Items))
+	}
+	if diff := cmp.Diff(want, list.Items); diff != "" {
+		t.Errorf("the formats differ (-yaml +json):\n%s", diff)
+	}
+	if out, err := run(t, good, "build", "instance", "-f", "-", "--distribution", releases, "-o", "xml"); err == nil || out != "" || !strings.Contains(err.Error(), "xml") {
+		t.Errorf("format xml gives %q, %v", out, err)
+	}
+}
+
+func TestDistributionHasADefault(t *testing.T) {
+	t.Setenv("DISTRIBUTION_DIR", releases)
+	if _, err := run(t, good, "build", "instance", "-f", "-"); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("DISTRIBUTION_DIR", "")
+	if _, err := run(t, good, "build", "instance", "-f", "-"); err == nil || !strings.Contains(err.Error(), `"dist/distribution"`) || !strings.Contains(err.Error(), "--distribution") {
+		t.Errorf("a missing distribution gives %v", err)
 	}
 }

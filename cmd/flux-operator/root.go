@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 )
@@ -9,13 +11,16 @@ import (
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "flux-operator",
-		Short: "Work with FluxInstances without a cluster",
+		Short: "Show what the operator would do with a FluxInstance",
 		Long: `flux-operator shows on a desk what the operator would do in a cluster.
 
 A FluxInstance is judged by the same rules as in a cluster and rendered by the same code,
 so what is printed here is byte for byte what the operator applies.`,
 		Example: `  # What would be applied?
   flux-operator build instance -f flux.yaml --distribution dist/distribution
+
+  # What would that change in the cluster of the current kubeconfig?
+  flux-operator diff instance -f flux.yaml --distribution dist/distribution
 
   # Is the file right? Nothing is printed when it is, the first problems when it is not.
   flux-operator build instance -f flux.yaml --distribution dist/distribution > /dev/null
@@ -27,7 +32,7 @@ so what is printed here is byte for byte what the operator applies.`,
 		Args:          cobra.NoArgs,
 		RunE:          help,
 	}
-	root.AddCommand(newBuildCommand(), newVersionCommand())
+	root.AddCommand(newBuildCommand(), newDiffCommand(), newVersionCommand())
 	return root
 }
 
@@ -46,3 +51,20 @@ func newVersionCommand() *cobra.Command {
 
 // help is what a command does that only holds others; with it, cobra refuses the name of a command that does not exist.
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+// failureCode is the annotation of a command whose errors end the process with another code than 1.
+const failureCode = "exit-code"
+
+// exitCode is what the process ends with after a command.
+func exitCode(cmd *cobra.Command, err error) int {
+	if err == nil {
+		return 0
+	}
+	if errors.Is(err, errDifferent) {
+		return 1
+	}
+	if code, err := strconv.Atoi(cmd.Annotations[failureCode]); err == nil {
+		return code
+	}
+	return 1
+}

@@ -56,7 +56,7 @@ func loadRules() (*rules, error) {
 }
 
 // complete fills in the defaults and returns everything that is wrong, in the order in which the API server looks for it.
-func (r *rules) complete(object map[string]any) error {
+func (r *rules) complete(ctx context.Context, object map[string]any) error {
 	var problems []error
 	for _, path := range pruning.PruneWithOptions(object, r.schema, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
 		problems = append(problems, fmt.Errorf("%s: unknown field; mend its name or remove it", path))
@@ -71,7 +71,7 @@ func (r *rules) complete(object map[string]any) error {
 		return explain(wrong)
 	}
 	expressions := cel.NewValidator(r.schema, true, celconfig.PerCallLimit)
-	wrong, _ = expressions.Validate(context.Background(), nil, r.schema, object, nil, celconfig.RuntimeCELCostBudget)
+	wrong, _ = expressions.Validate(ctx, nil, r.schema, object, nil, celconfig.RuntimeCELCostBudget)
 	return explain(wrong)
 }
 

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/pkg/artifact"
+)
+
+// source says where a FluxInstance and the releases for it are read from.
+type source struct {
+	file, distribution, namespace string
+}
+
+// bind gives the command the flags of a source.
+func (s *source) bind(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVarP(&s.file, "filename", "f", "", "file with the FluxInstance, - for standard input (required)")
+	flags.StringVar(&s.distribution, "distribution", cmp.Or(os.Getenv("DISTRIBUTION_DIR"), "dist/distribution"),
+		"folder with the releases: flux/<version>/ and flux-images/<version>/; $DISTRIBUTION_DIR sets the default")
+	flags.StringVarP(&s.namespace, "namespace", "n", v1.DefaultNamespace, "namespace of the instance where the file names none")
+	must(cmd.MarkFlagRequired("filename"))
+	must(cmd.MarkFlagFilename("filename", "yaml", "yml", "json"))
+	must(cmd.MarkFlagDirname("distribution"))
+}
+
+// must is for what only fails when a flag was misspelt in this package.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// open reads the instance and opens the distribution.
+func (s *source) open(ctx context.Context, in io.Reader) (*v1.FluxInstance, *artifact.Catalog, error) {
+	content, err := readFile(s.file, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	instance, err := readInstance(ctx, content, s.namespace)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %q: %w", s.file, err)
+	}
+	catalog, err := artifact.Builtin(s.distribution)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w; name the folder that make distribution wrote with --distribution", err)
+	}
+	return instance, catalog, nil
+}
+
+// maxFile is more than the API server takes for one object.
+const maxFile = 4 << 20
+
+func readFile(name string, in io.Reader) ([]byte, error) {
+	if name != "-" {
+		file, err := os.Open(name) //nolint:gosec // whoever runs the command names the file
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		in = file
+	}
+	content, err := io.ReadAll(io.LimitReader(in, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %q: %w", name, err)
+	}
+	if len(content) > maxFile {
+		return nil, fmt.Errorf("reading %q: it is larger than %d bytes", name, maxFile)
+	}
+	return content, nil
+}

@@ -18,10 +18,9 @@ import (
 )
 
 func correcting() {
-	BeforeAll(func(ctx context.Context) {
-		asInReadme(ctx)
-		pass(ctx)
-	})
+	BeforeAll(asInReadme)
+	// Each change meets an operator at rest.
+	BeforeEach(pass)
 
 	It("puts an edited Deployment back", func(ctx context.Context) {
 		deployment := get(ctx, key("helm-controller"), &appsv1.Deployment{})

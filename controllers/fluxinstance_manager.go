@@ -55,15 +55,17 @@ func (r *FluxInstanceReconciler) SetupWithManager(mgr ctrl.Manager, backoff Back
 	if err != nil {
 		return fmt.Errorf("building the FluxInstance controller: %w", err)
 	}
+	instance := client.ObjectKey{Namespace: r.Facts.OperatorNamespace, Name: v1.DefaultInstanceName}
 	r.owned = ownedObjects{cache: ownedCache, start: func(kind *metav1.PartialObjectMetadata) error {
-		return c.Watch(source.Kind[client.Object](ownedCache, kind, r.ownedHandler(kind.GroupVersionKind()), driftOnly()))
+		// What happened to objects between being applied and being watched shows in the first list alone: the next wait looks at it first.
+		r.interrupts.fire(instance, errDrifted)
+		return c.Watch(source.Kind[client.Object](ownedCache, kind, r.ownedHandler(instance, kind.GroupVersionKind()), driftOnly()))
 	}}
 	return nil
 }
 
 // ownedHandler enqueues the instance for events of one kind of owned objects, and ends a wait when somebody changed an object.
-func (r *FluxInstanceReconciler) ownedHandler(gvk schema.GroupVersionKind) handler.EventHandler {
-	instance := client.ObjectKey{Namespace: r.Facts.OperatorNamespace, Name: v1.DefaultInstanceName}
+func (r *FluxInstanceReconciler) ownedHandler(instance client.ObjectKey, gvk schema.GroupVersionKind) handler.EventHandler {
 	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: instance}}
 	})

@@ -33,7 +33,7 @@ func (i *interrupts) begin(ctx context.Context, key client.ObjectKey) (waiting c
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.running == nil {
-		i.running, i.drifted = map[client.ObjectKey]context.CancelCauseFunc{}, map[client.ObjectKey]bool{}
+		i.running = map[client.ObjectKey]context.CancelCauseFunc{}
 	}
 	i.running[key] = cancel
 	if i.drifted[key] {
@@ -56,9 +56,13 @@ func (i *interrupts) fire(key client.ObjectKey, cause error) {
 		cancel(cause)
 		return
 	}
-	if errors.Is(cause, errDrifted) && i.drifted != nil {
-		i.drifted[key] = true
+	if !errors.Is(cause, errDrifted) {
+		return
 	}
+	if i.drifted == nil {
+		i.drifted = map[client.ObjectKey]bool{}
+	}
+	i.drifted[key] = true
 }
 
 // handler enqueues the object of an event and ends a wait for it. Status updates must be filtered out before it.

@@ -49,6 +49,7 @@ type Site struct {
 	// Images are the digests of the images in the registry, by reference without the registry.
 	Images map[string]string
 
+	claim        *os.File
 	keep         bool
 	progress     io.Writer
 	distribution string
@@ -59,23 +60,26 @@ type Site struct {
 // Up starts a site without the operator in it: the cluster with an audit log, the images of the Flux controllers, of the sample app and of
 // the operator, and the fleet repository with its first commit. The Kubernetes minor comes from the environment variable K8S_VERSION, the
 // distribution from DISTRIBUTION_DIR (default dist/distribution in the checkout). A cluster of the name that still runs is used again when
-// it may be kept, and replaced otherwise. When Up fails, nothing is left running, unless it may be kept.
+// it may be kept, and replaced otherwise; one that another process works with is an error. When Up fails, nothing is left running, unless it may be kept.
 func Up(ctx context.Context, opts Options) (*Site, error) {
 	s := &Site{
 		keep:     opts.Keep || os.Getenv(keepVariable) == "1",
 		progress: cmp.Or[io.Writer](opts.Progress, os.Stderr),
 	}
-	if err := s.start(ctx, opts); err != nil {
-		return nil, errors.Join(err, s.abandon(ctx, opts.Name))
+	source, err := distribution()
+	if err != nil {
+		return nil, err
+	}
+	if s.claim, err = claim(opts.Name); err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx, opts, source); err != nil {
+		return nil, errors.Join(err, s.abandon(ctx, opts.Name), s.claim.Close())
 	}
 	return s, nil
 }
 
-func (s *Site) start(ctx context.Context, opts Options) error {
-	source, err := distribution()
-	if err != nil {
-		return err
-	}
+func (s *Site) start(ctx context.Context, opts Options, source string) error {
 	if !s.keep {
 		if err := testbed.Down(ctx, opts.Name); err != nil {
 			return fmt.Errorf("removing the cluster of an earlier run: %w", err)
@@ -118,6 +122,7 @@ func (s *Site) abandon(ctx context.Context, name string) error {
 func (s *Site) Down(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downLimit)
 	defer cancel()
+	defer s.claim.Close()
 	if s.keep {
 		s.sayf("the cluster is kept:\n  export KUBECONFIG=%s\n  remove it with: go run ./test/testbed/cmd/testbed --name %s down",
 			s.Cluster.Kubeconfig, s.Cluster.Name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/kustomize"
 	. "github.com/onsi/ginkgo/v2"
 	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -19,8 +20,6 @@ import (
 
 func correcting() {
 	BeforeAll(asInReadme)
-	// Each change meets an operator at rest.
-	BeforeEach(pass)
 
 	It("puts an edited Deployment back", func(ctx context.Context) {
 		deployment := get(ctx, key("helm-controller"), &appsv1.Deployment{})
@@ -93,6 +92,36 @@ func correcting() {
 			now := &rbacv1.ClusterRole{}
 			err := here.Client.Get(ctx, name, now)
 			return errors.Join(err, same(now.Rules, wanted))
+		})
+	})
+
+	It("puts drift back also while it waits for readiness", func(ctx context.Context) {
+		DeferCleanup(asInReadme)
+		change(ctx, func(i *v1.FluxInstance) {
+			i.Spec.Kustomize = &v1.Kustomize{Patches: []kustomize.Patch{{
+				Patch:  `[{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "ghcr.io/nowhere/helm-controller:v0"}]`,
+				Target: &kustomize.Selector{Kind: "Deployment", Name: "helm-controller"},
+			}}}
+		})
+		eventually(ctx, soonLimit, "the operator to wait for the missing image", func(ctx context.Context) error {
+			now := &appsv1.Deployment{}
+			if err := here.Client.Get(ctx, key("helm-controller"), now); err != nil {
+				return err
+			}
+			return same(now.Spec.Template.Spec.Containers[0].Image, "ghcr.io/nowhere/helm-controller:v0")
+		})
+		deployment := get(ctx, key("notification-controller"), &appsv1.Deployment{})
+		old := deployment.UID
+		must(here.Client.Delete(ctx, deployment))
+		putBack(ctx, "a Deployment deleted during a wait", func(ctx context.Context) error {
+			now := &appsv1.Deployment{}
+			if err := here.Client.Get(ctx, key("notification-controller"), now); err != nil {
+				return err
+			}
+			if now.UID == old {
+				return errors.New("the old one is still there")
+			}
+			return nil
 		})
 	})
 

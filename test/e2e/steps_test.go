@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
@@ -83,23 +82,6 @@ func asInReadme(ctx context.Context) {
 	}
 	must(err)
 	ready(ctx)
-}
-
-// pass asks the operator for a pass and waits until it has made it: nothing of what went before is under way any more.
-func pass(ctx context.Context) {
-	GinkgoHelper()
-	now := time.Now().Format(time.RFC3339Nano)
-	change(ctx, func(i *v1.FluxInstance) { i.Annotations = map[string]string{meta.ReconcileRequestAnnotation: now} })
-	eventually(ctx, installLimit, "the operator to make a pass", func(ctx context.Context) error {
-		instance, err := here.Instance(ctx)
-		if err != nil {
-			return err
-		}
-		if handled := instance.Status.LastHandledReconcileAt; handled != now {
-			return fmt.Errorf("it has handled %q, asked for %q", handled, now)
-		}
-		return site.Ready(instance)
-	})
 }
 
 // absent makes sure that there is no instance.

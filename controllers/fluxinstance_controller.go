@@ -61,8 +61,9 @@ type attempt struct {
 	previous version.Revision
 	artifact string
 	images   []v1.ComponentImage
-	repair   bool
 	changes  []apply.Change
+	// corrected are the objects that somebody had changed and that were put back, before or during the wait.
+	corrected []apply.Change
 }
 
 // Reconcile runs one pass over a FluxInstance.
@@ -174,24 +175,27 @@ func (r *FluxInstanceReconciler) apply(ctx context.Context, instance *v1.FluxIns
 		r.last = &memory{uid: instance.UID}
 		r.seen.reset()
 	}
-	run.repair = r.last.repairs(instance, set.Revision)
+	repairs := r.last.repairs(instance, set.Revision)
 	r.last.settled = false
-	if run.repair {
+	if repairs {
 		return r.repair(ctx, run, set)
 	}
-	return r.applyObjects(ctx, run, set.Objects)
+	changes, err := r.applyObjects(ctx, set.Objects)
+	run.changes = append(run.changes, changes...)
+	return err
 }
 
 // repair applies the objects that somebody changed.
 func (r *FluxInstanceReconciler) repair(ctx context.Context, run *attempt, set *render.Set) error {
-	return r.applyObjects(ctx, run, r.drifted(ctx, set.Objects))
+	changes, err := r.applyObjects(ctx, r.drifted(ctx, set.Objects))
+	run.corrected = append(run.corrected, changes...)
+	return err
 }
 
-func (r *FluxInstanceReconciler) applyObjects(ctx context.Context, run *attempt, objects []*unstructured.Unstructured) error {
+func (r *FluxInstanceReconciler) applyObjects(ctx context.Context, objects []*unstructured.Unstructured) ([]apply.Change, error) {
 	changes, err := r.Applier.Apply(ctx, objects, r.seen.all())
 	r.seen.remember(changes)
-	run.changes = append(run.changes, changes...)
-	return retry(v1.ReasonReconciliationFailed, err)
+	return changes, retry(v1.ReasonReconciliationFailed, err)
 }
 
 // awaitReady waits until what was applied is ready, unless the spec says not to, and puts back what somebody changes meanwhile: an object

@@ -53,9 +53,9 @@ func settle(f *failure, saveErr error) (ctrl.Result, error) {
 }
 
 func (r *FluxInstanceReconciler) reportSuccess(instance *v1.FluxInstance, run *attempt) {
-	changes := changeLines(run.changes)
+	changes, corrected := changeLines(run.changes), changeLines(run.corrected)
 	installed := run.previous != run.revision
-	if len(changes) > 0 || installed || !isReady(instance) {
+	if len(changes) > 0 || len(corrected) > 0 || installed || !isReady(instance) {
 		took := time.Since(run.started)
 		succeed(instance, v1.ReasonReconciliationSucceeded, "Reconciliation finished in "+rounded(took).String())
 		instance.Status.History.Upsert(run.revision.Digest, time.Now(), took, v1.ReasonReconciliationSucceeded,
@@ -67,10 +67,13 @@ func (r *FluxInstanceReconciler) reportSuccess(instance *v1.FluxInstance, run *a
 	instance.Status.LastArtifactRevision = run.artifact
 	instance.Status.Components = run.images
 	r.last.settle(instance, run.revision)
+	if len(corrected) > 0 {
+		r.event(instance, corev1.EventTypeWarning, v1.ReasonDriftCorrected, "Put back what somebody changed:\n"+strings.Join(corrected, "\n"))
+	}
 	r.reportChanges(instance, run, changes)
 }
 
-// reportChanges says in one event what happened to the cluster, and nothing when nothing did.
+// reportChanges says in one event what a pass changed on its own account, and nothing when that is nothing.
 func (r *FluxInstanceReconciler) reportChanges(instance *v1.FluxInstance, run *attempt, changes []string) {
 	what := "Flux " + run.revision.Version
 	switch {
@@ -80,9 +83,6 @@ func (r *FluxInstanceReconciler) reportChanges(instance *v1.FluxInstance, run *a
 		what += " installed, before it was " + run.previous.Version
 	case run.previous != run.revision:
 		what += " reconfigured"
-	case len(changes) > 0 && run.repair:
-		r.event(instance, corev1.EventTypeWarning, v1.ReasonDriftCorrected, "Put back what somebody changed:\n"+strings.Join(changes, "\n"))
-		return
 	case len(changes) > 0:
 		what += " corrected"
 	default:

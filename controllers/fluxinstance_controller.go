@@ -59,9 +59,11 @@ type attempt struct {
 	started  time.Time
 	revision version.Revision
 	previous version.Revision
-	artifact string
-	images   []v1.ComponentImage
-	changes  []apply.Change
+	// attempted is the revision that the pass before this one tried, well or not.
+	attempted string
+	artifact  string
+	images    []v1.ComponentImage
+	changes   []apply.Change
 	// corrected are the objects that somebody had changed and that were put back, before or during the wait.
 	corrected []apply.Change
 }
@@ -94,7 +96,7 @@ func (r *FluxInstanceReconciler) Reconcile(ctx context.Context, instance *v1.Flu
 
 // install is the pipeline: each stage takes the value of the one before it.
 func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxInstance, status *statusWriter) (*attempt, error) {
-	run := &attempt{started: time.Now()}
+	run := &attempt{started: time.Now(), attempted: instance.Status.LastAttemptedRevision}
 	var err error
 	if run.previous, err = parseRevision(instance.Status.LastAppliedRevision); err != nil {
 		return run, err
@@ -181,6 +183,11 @@ func (r *FluxInstanceReconciler) apply(ctx context.Context, instance *v1.FluxIns
 		return r.repair(ctx, run, set)
 	}
 	changes, err := r.applyObjects(ctx, set.Objects)
+	if run.previous == run.revision && run.attempted == run.revision.String() {
+		// Nothing else was tried since: what differs was changed while nobody looked.
+		run.corrected = append(run.corrected, changes...)
+		return err
+	}
 	run.changes = append(run.changes, changes...)
 	return err
 }

@@ -12,7 +12,7 @@ import (
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
-// maxMessage bounds condition and event messages, in bytes; the API server takes 32 KiB for a condition and 1 KiB for an event note.
+// Condition and event messages are bounded, in bytes: the API server takes 32 KiB for a condition and 1 KiB for an event note.
 const (
 	maxConditionMessage = 8 << 10
 	maxEventMessage     = 1000

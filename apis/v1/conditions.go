@@ -1,5 +1,9 @@
 package v1
 
+// ArtifactFailedCondition is True while the distribution artifact cannot be had and Flux runs from the last good one, or from the built-in
+// distribution. It is absent otherwise, and says nothing about Ready.
+const ArtifactFailedCondition = "ArtifactFailed"
+
 // Reasons of the Ready, Reconciling and Stalled conditions, and of events.
 const (
 	// ReasonProgressing surfaces while a pass is under way.

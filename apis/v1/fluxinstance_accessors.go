@@ -27,6 +27,14 @@ func (in *FluxInstance) ArtifactInterval() time.Duration {
 	return durationOr(in.Annotations, ReconcileArtifactEveryAnnotation, DefaultReconcileArtifactEvery)
 }
 
+// ArtifactTimeout bounds fetching and verifying the distribution artifact.
+func (in *FluxInstance) ArtifactTimeout() time.Duration {
+	if source := in.Spec.Distribution.ArtifactSource; source != nil && source.Timeout != nil {
+		return source.Timeout.Duration
+	}
+	return DefaultArtifactTimeout
+}
+
 // Timeout bounds the health check.
 func (in *FluxInstance) Timeout() time.Duration {
 	return durationOr(in.Annotations, ReconcileTimeoutAnnotation, DefaultReconcileTimeout)

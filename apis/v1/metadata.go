@@ -61,6 +61,8 @@ const (
 	DefaultReconcileEvery = 60 * time.Minute
 	// DefaultReconcileArtifactEvery is the interval between two looks at the distribution artifact.
 	DefaultReconcileArtifactEvery = 10 * time.Minute
+	// DefaultArtifactTimeout bounds fetching and verifying the distribution artifact.
+	DefaultArtifactTimeout = 60 * time.Second
 	// DefaultReconcileTimeout bounds the health check of a FluxInstance.
 	DefaultReconcileTimeout = 5 * time.Minute
 )

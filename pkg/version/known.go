@@ -1,0 +1,31 @@
+package version
+
+import "github.com/Masterminds/semver/v3"
+
+// Known returns those of the available releases whose major and minor appear among the known ones, in their order.
+//
+// A distribution from outside may bring newer patches of the minors that this operator was tested with, and never a minor it has not
+// seen: such a release may need objects, rights or migrations that are not there yet.
+func Known(available, known []string) []string {
+	minors := map[[2]uint64]bool{}
+	for _, name := range known {
+		if minor, ok := minorOf(name); ok {
+			minors[minor] = true
+		}
+	}
+	var kept []string
+	for _, name := range available {
+		if minor, ok := minorOf(name); ok && minors[minor] {
+			kept = append(kept, name)
+		}
+	}
+	return kept
+}
+
+func minorOf(name string) ([2]uint64, bool) {
+	v, err := semver.NewVersion(name)
+	if err != nil {
+		return [2]uint64{}, false
+	}
+	return [2]uint64{v.Major(), v.Minor()}, true
+}

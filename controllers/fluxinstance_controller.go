@@ -52,6 +52,7 @@ type FluxInstanceReconciler struct {
 	owned      ownedObjects
 	seen       sightings
 	last       *memory
+	told       upgrade
 }
 
 // attempt is what one pass found and did, for the report at its end.
@@ -142,13 +143,11 @@ func (r *FluxInstanceReconciler) open(instance *v1.FluxInstance) (*artifact.Cata
 
 // desire selects a release, renders it and checks that it may be applied.
 func (r *FluxInstanceReconciler) desire(instance *v1.FluxInstance, catalog *artifact.Catalog, current version.Revision) (*render.Set, error) {
-	release, err := version.Select(instance.Spec.Distribution.Version, catalog.Versions)
+	release, err := choose(instance.Spec.Distribution, catalog.Versions, current.Version)
 	if err != nil {
-		return nil, stall(v1.ReasonBuildFailed, fmt.Errorf("spec.distribution.version: %w", err))
+		return nil, err
 	}
-	if err := version.CheckTransition(current.Version, release); err != nil {
-		return nil, stall(v1.ReasonBuildFailed, fmt.Errorf("spec.distribution.version: %w", err))
-	}
+	r.tellOutdated(instance, release, catalog.Versions)
 	set, err := render.Render(catalog.FS, release, instance)
 	if err != nil {
 		return nil, stall(v1.ReasonBuildFailed, err)

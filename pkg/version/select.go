@@ -66,6 +66,15 @@ func Newest(available []string) string {
 	return newest(available, func(*semver.Version) bool { return true })
 }
 
+// Newer returns the newest final release of available that is newer than the given one, as written there; empty when there is none.
+func Newer(release string, available []string) string {
+	chosen, err := semver.NewVersion(release)
+	if err != nil {
+		return ""
+	}
+	return newest(available, func(v *semver.Version) bool { return v.Prerelease() == "" && v.GreaterThan(chosen) })
+}
+
 func newest(available []string, accept func(*semver.Version) bool) string {
 	var name string
 	var best *semver.Version

@@ -23,6 +23,7 @@ func TestSelect(t *testing.T) {
 		{"a range that names pre-releases", ">=2.9.0-0", "v2.10.0-rc.1"},
 		{"bounds", ">=2.2 <2.8", "2.7.5"},
 		{"alternatives", "2.2.x || 2.8.x", "v2.8.8"},
+		{"a range never chooses a pre-release of its own minor", "2.10.x || 2.9.x", "v2.9.4"},
 	} {
 		t.Run(tt.reason, func(t *testing.T) {
 			got, err := Select(tt.constraint, catalog)
@@ -69,6 +70,30 @@ func TestNewest(t *testing.T) {
 		if got := Newest(tt.available); got != tt.want {
 			t.Errorf("Newest(%v) = %q, want %q", tt.available, got, tt.want)
 		}
+	}
+}
+
+func TestNewer(t *testing.T) {
+	for _, tt := range []struct {
+		reason, release string
+		available       []string
+		want            string
+	}{
+		{"a newer patch", "v2.9.2", catalog, "v2.9.4"},
+		{"a newer minor", "2.7.5", catalog, "v2.9.4"},
+		{"a newer major", "v2.9.4", []string{"v2.9.4", "v3.0.0", "v3.1.2"}, "v3.1.2"},
+		{"the newest", "v2.9.4", catalog, ""},
+		{"the newest, written without v", "2.9.4", catalog, ""},
+		{"a pre-release of what is newer", "v2.10.0-rc.1", catalog, ""},
+		{"the release of a chosen pre-release", "v2.10.0-rc.1", []string{"v2.10.0-rc.1", "v2.10.0"}, "v2.10.0"},
+		{"no version", "latest", catalog, ""},
+		{"nothing there", "v2.9.4", nil, ""},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, Newer(tt.release, tt.available)); diff != "" {
+				t.Errorf("Newer(%q) (-want +got):\n%s", tt.release, diff)
+			}
+		})
 	}
 }
 

@@ -26,13 +26,27 @@ type Catalog struct {
 	FS fs.FS
 	// Digest of the artifact the distribution was pulled from; empty for the one built into the operator.
 	Digest string
+	// Verification says whose signature the artifact was verified by; nil when no verification was asked for.
+	Verification *Verification
 	// Versions are the names of the releases, as the folders below flux/ are called, from the oldest to the newest.
 	Versions []string
+
+	release func() error
+}
+
+// Close gives the files back; FS must not be used afterwards. Closing again does nothing.
+func (c *Catalog) Close() error {
+	release := c.release
+	c.release = nil
+	if release == nil {
+		return nil
+	}
+	return release()
 }
 
 // Builtin opens the distribution in a folder of the local file system.
 //
-// The folder stays open for as long as the catalog is in use. Fails when the folder is no distribution or holds no release.
+// The folder stays open until the catalog is closed. Fails when the folder is no distribution or holds no release.
 func Builtin(dir string) (*Catalog, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -42,6 +56,7 @@ func Builtin(dir string) (*Catalog, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening distribution %q: %w", dir, err), root.Close())
 	}
+	catalog.release = root.Close
 	return catalog, nil
 }
 

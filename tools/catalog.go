@@ -70,6 +70,8 @@ func catalog() map[string]binary {
 			all[name] = binary{family: family, pkg: module, module: module}
 		}
 	}
+	const watcher = "github.com/fluxcd/source-watcher/v2"
+	all["source-watcher"] = binary{family: "flux-source-watcher", pkg: watcher + "/cmd", module: watcher}
 	return all
 }
 

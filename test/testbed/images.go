@@ -70,6 +70,10 @@ func Images() map[string]Image {
 		}
 		all[tool] = Image{Repository: "fluxcd/" + controller, Tool: tool, Options: controllerOptions()}
 	}
+	const watcher = "source-watcher"
+	all[watcher+"@2.2.2"] = Image{Repository: "fluxcd/" + watcher, Tool: watcher, Options: controllerOptions()}
+	// There is no program of 2.2.3, so the one of 2.2.2 stands in for it.
+	all[watcher] = Image{Repository: "fluxcd/" + watcher, Tag: "v2.2.3", Tool: watcher, Options: controllerOptions()}
 	return all
 }
 
@@ -88,8 +92,8 @@ func controllerOptions() image.Options {
 // FluxImages are the names of the images of the Flux controllers that have binaries, by Flux version.
 func FluxImages() map[string][]string {
 	return map[string][]string{
-		"2.9.4": {"source-controller", "kustomize-controller", "helm-controller", "notification-controller"},
-		"2.9.2": {"source-controller@1.9.3", "kustomize-controller@1.9.3", "helm-controller@1.6.2", "notification-controller@1.9.2"},
+		"2.9.4": {"source-controller", "kustomize-controller", "helm-controller", "notification-controller", "source-watcher"},
+		"2.9.2": {"source-controller@1.9.3", "kustomize-controller@1.9.3", "helm-controller@1.6.2", "notification-controller@1.9.2", "source-watcher@2.2.2"},
 	}
 }
 

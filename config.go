@@ -21,6 +21,7 @@ import (
 type config struct {
 	namespace            string
 	storagePath          string
+	artifactCachePath    string
 	metricsAddr          string
 	metricsInsecure      bool
 	healthAddr           string
@@ -44,6 +45,7 @@ type config struct {
 func (c *config) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&c.namespace, "runtime-namespace", v1.DefaultNamespace, "namespace the operator runs in and installs Flux into")
 	fs.StringVar(&c.storagePath, "storage-path", "/data", "folder with the built-in distribution (flux/ and flux-images/)")
+	fs.StringVar(&c.artifactCachePath, "artifact-cache-path", "/tmp/flux-operator", "folder for distribution artifacts that were pulled, 512 MiB at most; made when needed")
 	fs.StringVar(&c.metricsAddr, "metrics-addr", ":8080", "address of the metrics endpoint: HTTPS with authentication and authorization; 0 switches it off")
 	fs.BoolVar(&c.metricsInsecure, "metrics-insecure", false, "serve metrics over plain HTTP to anybody")
 	fs.StringVar(&c.healthAddr, "health-addr", ":8081", "address of the /healthz and /readyz probes")
@@ -123,6 +125,7 @@ func (c *config) validate() error {
 		}
 	}
 	check(c.namespace != "", "--runtime-namespace: must not be empty")
+	check(c.artifactCachePath != "", "--artifact-cache-path: must not be empty")
 	check(c.concurrent >= 1 && c.concurrent <= 50, "--concurrent: %d is not within 1 to 50", c.concurrent)
 	check(c.jitterPercentage >= 0 && c.jitterPercentage <= 100, "--interval-jitter-percentage: %d is not within 0 to 100", c.jitterPercentage)
 	check(c.minRetryDelay > 0 && c.minRetryDelay <= c.maxRetryDelay, "--min-retry-delay: %s is not above 0 and at most --max-retry-delay %s", c.minRetryDelay, c.maxRetryDelay)

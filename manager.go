@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"sync/atomic"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -104,7 +106,14 @@ func addControllers(mgr ctrl.Manager, c *config) error {
 	if err != nil {
 		return err
 	}
+	artifacts, err := newArtifacts(mgr, c)
+	if err != nil {
+		return err
+	}
+	changed := make(chan event.GenericEvent, 1)
 	watchdog := &controllers.Watchdog{}
+	backoff := controllers.Backoff{Min: c.minRetryDelay, Max: c.maxRetryDelay}
+	jitter := float64(c.jitterPercentage) / 100
 	instances := &controllers.FluxInstanceReconciler{
 		Client: mgr.GetClient(),
 		Applier: apply.New(writer, apply.Options{
@@ -113,16 +122,37 @@ func addControllers(mgr ctrl.Manager, c *config) error {
 			Concurrency:      c.concurrent,
 			Owner:            types.NamespacedName{Namespace: c.namespace, Name: v1.DefaultInstanceName},
 		}),
-		Recorder:    mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // the newer recorder cannot annotate events with the revision, which the API promises
-		OpenCatalog: func() (*artifact.Catalog, error) { return artifact.Builtin(c.storagePath) },
-		Facts:       preflight.Facts{KubernetesVersion: kubernetes, OperatorNamespace: c.namespace},
-		Watchdog:    watchdog,
-		Jitter:      float64(c.jitterPercentage) / 100,
+		Recorder:        mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // the newer recorder cannot annotate events with the revision, which the API promises
+		Artifacts:       artifacts,
+		ArtifactChanged: changed,
+		Facts:           preflight.Facts{KubernetesVersion: kubernetes, OperatorNamespace: c.namespace},
+		Watchdog:        watchdog,
+		Jitter:          jitter,
 	}
-	if err := instances.SetupWithManager(mgr, controllers.Backoff{Min: c.minRetryDelay, Max: c.maxRetryDelay}); err != nil {
+	poller := &controllers.ArtifactPoller{Artifacts: artifacts, Namespace: c.namespace, Jitter: jitter, Changed: changed}
+	if err := errors.Join(instances.SetupWithManager(mgr, backoff), poller.SetupWithManager(mgr, backoff)); err != nil {
 		return err
 	}
 	return addProbes(mgr, watchdog)
+}
+
+// newArtifacts opens the cache of pulled distributions, which needs a folder that can be written to.
+func newArtifacts(mgr ctrl.Manager, c *config) (*controllers.Artifacts, error) {
+	reader, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("making the client: %w", err)
+	}
+	store, err := artifact.NewStore(filepath.Join(c.artifactCachePath, "artifacts"), artifact.DefaultLimits())
+	if err != nil {
+		return nil, fmt.Errorf("--artifact-cache-path: %w", err)
+	}
+	return &controllers.Artifacts{
+		Builtin:   func() (*artifact.Catalog, error) { return artifact.Builtin(c.storagePath) },
+		Store:     store,
+		Reader:    reader,
+		RootCache: filepath.Join(c.artifactCachePath, "sigstore"),
+		UserAgent: "flux-operator/" + VERSION,
+	}, nil
 }
 
 // serverVersion asks the API server once; a cluster that is upgraded restarts or reconnects the operator anyway.

@@ -39,8 +39,10 @@ type FluxInstanceReconciler struct {
 	Applier *apply.Applier
 	// Recorder tells users what happened.
 	Recorder record.EventRecorder
-	// OpenCatalog opens the built-in distribution.
-	OpenCatalog func() (*artifact.Catalog, error)
+	// Artifacts opens the distribution that the instance installs from.
+	Artifacts *Artifacts
+	// ArtifactChanged is told of an instance whose artifact changed.
+	ArtifactChanged <-chan event.GenericEvent
 	// Facts are what preflight needs to know of the cluster.
 	Facts preflight.Facts
 	// Watchdog hears of every pass.
@@ -52,7 +54,6 @@ type FluxInstanceReconciler struct {
 	owned      ownedObjects
 	seen       sightings
 	last       *memory
-	told       upgrade
 }
 
 // attempt is what one pass found and did, for the report at its end.
@@ -62,9 +63,13 @@ type attempt struct {
 	previous version.Revision
 	// attempted is the revision that the pass before this one tried, well or not.
 	attempted string
-	artifact  string
-	images    []v1.ComponentImage
-	changes   []apply.Change
+	// look is what the registry said of the artifact; zero for an instance that names none.
+	look look
+	// degraded says why the artifact cannot be had; what artifact names, or the built-in distribution, stands in for it then.
+	degraded error
+	artifact *v1.ArtifactStatus
+	images   []v1.ComponentImage
+	changes  []apply.Change
 	// corrected are the objects that somebody had changed and that were put back, before or during the wait.
 	corrected []apply.Change
 }
@@ -102,15 +107,16 @@ func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxI
 	if run.previous, err = parseRevision(instance.Status.LastAppliedRevision); err != nil {
 		return run, err
 	}
-	catalog, err := r.open(instance)
+	catalog, err := r.open(ctx, instance, run)
 	if err != nil {
 		return run, retry(v1.ReasonArtifactFailed, err)
 	}
+	defer func() { _ = catalog.Close() }() // it was only read
 	set, err := r.desire(instance, catalog, run.previous)
-	if err != nil {
+	if err := run.accept(instance, set, err); err != nil {
 		return run, err
 	}
-	run.artifact, run.revision, run.images = catalog.Digest, set.Revision, set.Images
+	run.revision, run.images = set.Revision, set.Images
 	owned, err := inventory.FromStatus(instance.Status.Inventory)
 	if err != nil {
 		return run, stall(v1.ReasonReconciliationFailed, fmt.Errorf("reading status.inventory: %w", err))
@@ -131,23 +137,17 @@ func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxI
 	return run, r.prune(ctx, instance, run, wanted, owned.Minus(wanted))
 }
 
-// open opens the built-in distribution. An instance that names an artifact is told that it is not pulled, rather than refused: what is
-// built in serves the same releases.
-func (r *FluxInstanceReconciler) open(instance *v1.FluxInstance) (*artifact.Catalog, error) {
-	if reference := instance.Spec.Distribution.Artifact; reference != "" && !isSettled(instance) {
-		r.event(instance, corev1.EventTypeWarning, v1.ReasonArtifactFailed,
-			"spec.distribution.artifact: "+reference+" is not used: this version of the operator installs from its built-in distribution")
-	}
-	return r.OpenCatalog()
-}
-
 // desire selects a release, renders it and checks that it may be applied.
 func (r *FluxInstanceReconciler) desire(instance *v1.FluxInstance, catalog *artifact.Catalog, current version.Revision) (*render.Set, error) {
-	release, err := choose(instance.Spec.Distribution, catalog.Versions, current.Version)
+	candidates, err := r.candidates(catalog)
 	if err != nil {
 		return nil, err
 	}
-	r.tellOutdated(instance, release, catalog.Versions)
+	release, err := choose(instance.Spec.Distribution, candidates, current.Version)
+	if err != nil {
+		return nil, err
+	}
+	r.tellOutdated(instance, compare(instance.Spec.Distribution.Version, release, catalog.Versions, candidates))
 	set, err := render.Render(catalog.FS, release, instance)
 	if err != nil {
 		return nil, stall(v1.ReasonBuildFailed, err)
@@ -255,9 +255,14 @@ func (r *FluxInstanceReconciler) prune(ctx context.Context, instance *v1.FluxIns
 	return retry(v1.ReasonPruneFailed, err)
 }
 
-// next is the result of a pass that has nothing to do until the interval is over.
+// next is the result of a pass that has nothing to do until the interval is over. While something stands in for the artifact, that is the
+// interval at which artifacts are looked at.
 func (r *FluxInstanceReconciler) next(instance *v1.FluxInstance) ctrl.Result {
-	return ctrl.Result{RequeueAfter: wait.Jitter(instance.Interval(), r.Jitter)}
+	interval := instance.Interval()
+	if r.last.degraded {
+		interval = min(interval, instance.ArtifactInterval())
+	}
+	return ctrl.Result{RequeueAfter: wait.Jitter(interval, r.Jitter)}
 }
 
 // saveFinalizers writes the finalizers alone, with the optimistic lock that keeps others' finalizers.

@@ -47,6 +47,7 @@ func (r *FluxInstanceReconciler) SetupWithManager(mgr ctrl.Manager, backoff Back
 			handler: r.interrupts.handler(),
 			updates: predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}),
 		}).
+		WatchesRawSource(source.Channel(r.ArtifactChanged, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: 1, // there is one instance to act upon
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](backoff.Min, backoff.Max),

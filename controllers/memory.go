@@ -24,6 +24,9 @@ type memory struct {
 	generation int64
 	revision   version.Revision
 	settled    bool
+	// look is what the registry said of the artifact, and degraded that the artifact could not be had all the same.
+	look     look
+	degraded bool
 }
 
 // sightings are how the owned objects looked right after they were last applied. Passes write them, watches read them.
@@ -73,9 +76,11 @@ func (s *sightings) matches(id apply.ID, live metav1.Object) (matches, known boo
 }
 
 // settle notes that a pass succeeded in full.
-func (m *memory) settle(instance *v1.FluxInstance, revision version.Revision) {
+func (m *memory) settle(instance *v1.FluxInstance, run *attempt) {
 	m.generation = instance.Generation
-	m.revision = revision
+	m.revision = run.revision
+	m.look = run.look
+	m.degraded = run.degraded != nil
 	m.settled = true
 }
 
@@ -84,10 +89,13 @@ func (m *memory) repairs(instance *v1.FluxInstance, revision version.Revision) b
 	return m.settled && m.revision == revision && m.generation == instance.Generation && !requested(instance)
 }
 
-// unchanged tells whether a pass would do nothing: the spec, the requests and the live objects are those of the last successful pass.
+// unchanged tells whether a pass would do nothing: the spec, the requests, the artifact and the live objects are those of the last successful pass.
 func (r *FluxInstanceReconciler) unchanged(ctx context.Context, instance *v1.FluxInstance) bool {
 	m := r.last
 	if m == nil || m.uid != instance.UID || !m.settled || m.generation != instance.Generation || requested(instance) {
+		return false
+	}
+	if m.degraded || !m.look.same(r.Artifacts.latest(instance)) {
 		return false
 	}
 	owned, err := inventory.FromStatus(instance.Status.Inventory)

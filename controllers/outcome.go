@@ -22,7 +22,9 @@ const (
 type failure struct {
 	reason  string
 	stalled bool
-	err     error
+	// held means that what runs was left alone and is as good as before: Ready keeps what it says.
+	held bool
+	err  error
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -44,10 +46,15 @@ func stall(reason string, err error) error {
 	return &failure{reason: reason, stalled: true, err: err}
 }
 
+// hold marks an error that keeps a pass from changing anything, and takes nothing from what runs: the pass is tried again with backoff.
+func hold(reason string, err error) error {
+	return &failure{reason: reason, held: true, err: err}
+}
+
 // asFailure finds the failure in an error chain; an error without one is retried as a failed reconciliation.
 func asFailure(err error) *failure {
 	if f, ok := errors.AsType[*failure](err); ok {
-		return &failure{reason: f.reason, stalled: f.stalled, err: err}
+		return &failure{reason: f.reason, stalled: f.stalled, held: f.held, err: err}
 	}
 	return &failure{reason: v1.ReasonReconciliationFailed, err: err}
 }

@@ -3,10 +3,12 @@ package controllers
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/pkg/artifact"
 	"github.com/flux-autopilot/flux-operator/pkg/version"
 )
 
@@ -27,19 +29,40 @@ func choose(wanted v1.Distribution, available []string, current string) (string,
 	return "", stall(v1.ReasonBuildFailed, err)
 }
 
-// upgrade is a release that was chosen and a newer one that was not.
-type upgrade struct{ chosen, newest string }
+// candidates are the releases of a distribution that may be chosen. What is built in may be; of an artifact, only minors that are built in, too.
+func (r *FluxInstanceReconciler) candidates(catalog *artifact.Catalog) ([]string, error) {
+	if catalog.Digest == "" {
+		return catalog.Versions, nil
+	}
+	known, err := r.Artifacts.known()
+	if err != nil {
+		return nil, retry(v1.ReasonArtifactFailed, err)
+	}
+	return version.Known(catalog.Versions, known), nil
+}
+
+// compare sets the chosen release against the newest one of the distribution, and says why they differ.
+func compare(constraint, chosen string, available, candidates []string) *v1.ReleaseStatus {
+	status := &v1.ReleaseStatus{Elected: chosen, Available: chosen}
+	newer := version.Newer(chosen, available)
+	if newer == "" {
+		return status
+	}
+	status.Available = newer
+	if slices.Contains(candidates, newer) {
+		status.Message = fmt.Sprintf("spec.distribution.version %q chooses %s", constraint, chosen)
+	} else {
+		status.Message = "this version of the operator does not know that minor: update the operator first"
+	}
+	return status
+}
 
 // tellOutdated says once that there is a newer release than the chosen one, and again when either changes.
-func (r *FluxInstanceReconciler) tellOutdated(instance *v1.FluxInstance, chosen string, available []string) {
-	told := upgrade{chosen: chosen, newest: version.Newer(chosen, available)}
-	if told == r.told {
+func (r *FluxInstanceReconciler) tellOutdated(instance *v1.FluxInstance, release *v1.ReleaseStatus) {
+	before := instance.Status.Release
+	instance.Status.Release = release
+	if release.Message == "" || before != nil && *before == *release {
 		return
 	}
-	r.told = told
-	if told.newest == "" {
-		return
-	}
-	r.event(instance, corev1.EventTypeNormal, v1.ReasonOutdatedVersion, fmt.Sprintf("Flux %s is available; spec.distribution.version %q chooses %s",
-		told.newest, instance.Spec.Distribution.Version, told.chosen))
+	r.event(instance, corev1.EventTypeNormal, v1.ReasonOutdatedVersion, fmt.Sprintf("Flux %s is available; %s", release.Available, release.Message))
 }

@@ -50,19 +50,38 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+func TestCompare(t *testing.T) {
+	known := []string{"v2.9.2", "v2.9.4"}
+	for name, tt := range map[string]struct {
+		chosen    string
+		available []string
+		newest    string
+		says      string
+	}{
+		"the newest":                     {"v2.9.4", known, "v2.9.4", ""},
+		"a newer one, left out by range": {"v2.9.2", known, "v2.9.4", `"2.9.2"`},
+		"an unknown minor":               {"v2.9.4", []string{"v2.9.4", "v2.10.0"}, "v2.10.0", "update the operator"},
+		"a pre-release":                  {"v2.9.4", []string{"v2.9.4", "v2.10.0-rc.1"}, "v2.9.4", ""},
+	} {
+		got := compare("2.9.2", tt.chosen, tt.available, known)
+		if got.Elected != tt.chosen || got.Available != tt.newest || !strings.Contains(got.Message, tt.says) || (got.Message == "") != (tt.says == "") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 func TestTellOutdated(t *testing.T) {
 	recorder := record.NewFakeRecorder(10)
 	r := &FluxInstanceReconciler{Recorder: recorder}
 	instance := &v1.FluxInstance{}
 	tell := func(chosen string, available ...string) []string {
-		r.tellOutdated(instance, chosen, available)
+		r.tellOutdated(instance, compare("2.9.x", chosen, available, available))
 		var told []string
 		for len(recorder.Events) > 0 {
 			told = append(told, <-recorder.Events)
 		}
 		return told
 	}
-	instance.Spec.Distribution.Version = "2.9.x"
 	first := tell("v2.9.4", "v2.9.4", "v2.10.0")
 	if len(first) != 1 || !strings.Contains(first[0], "Normal OutdatedVersion") || !strings.Contains(first[0], "v2.10.0") || !strings.Contains(first[0], `"2.9.x"`) {
 		t.Fatalf("told %q", first)

@@ -29,12 +29,15 @@ func (r *FluxInstanceReconciler) conclude(ctx context.Context, instance *v1.Flux
 	if at, ok := meta.ReconcileAnnotationValue(instance.Annotations); ok {
 		instance.Status.LastHandledReconcileAt = at
 	}
+	r.reportArtifact(instance, run)
 	if err == nil {
 		r.reportSuccess(instance, run)
 		return r.next(instance), status.save(ctx, instance)
 	}
 	f := asFailure(err)
-	r.reportFailure(instance, run, f)
+	if !f.held {
+		r.reportFailure(instance, run, f)
+	}
 	return settle(f, status.save(ctx, instance))
 }
 
@@ -64,9 +67,9 @@ func (r *FluxInstanceReconciler) reportSuccess(instance *v1.FluxInstance, run *a
 		succeed(instance, v1.ReasonReconciliationSucceeded, ready.Message)
 	}
 	instance.Status.LastAppliedRevision = run.revision.String()
-	instance.Status.LastArtifactRevision = run.artifact
+	run.recordArtifact(instance)
 	instance.Status.Components = run.images
-	r.last.settle(instance, run.revision)
+	r.last.settle(instance, run)
 	if len(corrected) > 0 {
 		r.event(instance, corev1.EventTypeWarning, v1.ReasonDriftCorrected, "Put back what somebody changed:\n"+strings.Join(corrected, "\n"))
 	}

@@ -20,6 +20,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -80,15 +81,27 @@ func startOperator() (stop func()) {
 	Expect(err).NotTo(HaveOccurred())
 	writer, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: scheme, Mapper: mgr.GetRESTMapper()})
 	Expect(err).NotTo(HaveOccurred())
-	reconciler := &controllers.FluxInstanceReconciler{
-		Client:      mgr.GetClient(),
-		Applier:     apply.New(writer, apply.Options{Owner: client.ObjectKey{Namespace: namespace, Name: v1.DefaultInstanceName}}),
-		Recorder:    mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // as in the process itself
-		OpenCatalog: func() (*artifact.Catalog, error) { return artifact.Builtin(distribution) },
-		Facts:       preflight.Facts{KubernetesVersion: "v1.36.3", OperatorNamespace: namespace},
-		Watchdog:    &controllers.Watchdog{},
+	store, err := artifact.NewStore(GinkgoT().TempDir(), artifact.DefaultLimits())
+	Expect(err).NotTo(HaveOccurred())
+	artifacts := &controllers.Artifacts{
+		Builtin: func() (*artifact.Catalog, error) { return artifact.Builtin(distribution) },
+		Store:   store,
+		Reader:  writer,
 	}
-	Expect(reconciler.SetupWithManager(mgr, controllers.Backoff{Min: 50 * time.Millisecond, Max: 500 * time.Millisecond})).To(Succeed())
+	changed := make(chan event.GenericEvent, 1)
+	reconciler := &controllers.FluxInstanceReconciler{
+		Client:          mgr.GetClient(),
+		Applier:         apply.New(writer, apply.Options{Owner: client.ObjectKey{Namespace: namespace, Name: v1.DefaultInstanceName}}),
+		Recorder:        mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // as in the process itself
+		Artifacts:       artifacts,
+		ArtifactChanged: changed,
+		Facts:           preflight.Facts{KubernetesVersion: "v1.36.3", OperatorNamespace: namespace},
+		Watchdog:        &controllers.Watchdog{},
+	}
+	backoff := controllers.Backoff{Min: 50 * time.Millisecond, Max: 500 * time.Millisecond}
+	Expect(reconciler.SetupWithManager(mgr, backoff)).To(Succeed())
+	poller := &controllers.ArtifactPoller{Artifacts: artifacts, Namespace: namespace, Changed: changed}
+	Expect(poller.SetupWithManager(mgr, backoff)).To(Succeed())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
 	return func() {

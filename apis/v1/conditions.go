@@ -18,6 +18,8 @@ const (
 	ReasonReconciliationDisabled = "ReconciliationDisabled"
 	// ReasonArtifactFailed surfaces when the distribution cannot be had.
 	ReasonArtifactFailed = "ArtifactFailed"
+	// ReasonVerificationFailed surfaces on ArtifactFailed when the distribution artifact has no trusted signature.
+	ReasonVerificationFailed = "VerificationFailed"
 	// ReasonBuildFailed surfaces when no release matches, or the release cannot be rendered with this spec; the running version stays.
 	ReasonBuildFailed = "BuildFailed"
 	// ReasonPreflightFailed surfaces when a rule forbids applying the rendered release to this cluster; the running version stays.

@@ -2,8 +2,14 @@ package artifact
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"net"
+	"net/http"
 	"net/url"
+	"time"
 
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -38,9 +44,83 @@ type Access struct {
 	UserAgent string
 }
 
+const (
+	dialTimeout     = 10 * time.Second
+	answerTimeout   = 30 * time.Second
+	idleTimeout     = 30 * time.Second
+	maxHeaderBytes  = 256 << 10
+	maxListingPages = 8
+)
+
 // Repository prepares access to the repository of the reference; no request is made yet.
 //
 // Tokens are kept and connections are shared for as long as the repository is used. Fails on certificates and configurations that cannot be read.
 func (a Access) Repository(ref Reference) (*remote.Repository, error) {
-	return nil, errors.ErrUnsupported
+	transport, err := a.transport()
+	if err != nil {
+		return nil, fmt.Errorf("preparing access to registry %q: %w", ref.Registry, err)
+	}
+	credential, err := a.credential(ref)
+	if err != nil {
+		return nil, fmt.Errorf("preparing access to registry %q: %w", ref.Registry, err)
+	}
+	client := &auth.Client{
+		Client:     &http.Client{Transport: unavailable{retrying(transport)}},
+		Credential: credential,
+		Cache:      auth.NewCache(),
+	}
+	client.SetUserAgent(a.UserAgent)
+	return &remote.Repository{
+		Client:               discreet{client},
+		Reference:            ref.oras(),
+		PlainHTTP:            a.PlainHTTP,
+		MaxMetadataBytes:     maxManifest,
+		TagListMaxPages:      maxListingPages,
+		ReferrerListMaxPages: maxListingPages,
+	}, nil
+}
+
+func (a Access) transport() (*http.Transport, error) {
+	config, err := a.tls()
+	if err != nil {
+		return nil, err
+	}
+	proxy := http.ProxyFromEnvironment
+	if a.Proxy != nil {
+		proxy = http.ProxyURL(a.Proxy)
+	}
+	return &http.Transport{
+		Proxy:                  proxy,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    dialTimeout,
+		ResponseHeaderTimeout:  answerTimeout,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		ForceAttemptHTTP2:      true,
+	}, nil
+}
+
+func (a Access) tls() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(a.CA) > 0 {
+		// Registries redirect to storage that has a public certificate: a private authority comes on top of those of the system.
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(a.CA) {
+			return nil, errors.New("the certificates of authorities are not in PEM form: write the text that begins with -----BEGIN CERTIFICATE-----")
+		}
+		config.RootCAs = pool
+	}
+	if len(a.ClientCert) == 0 && len(a.ClientKey) == 0 {
+		return config, nil
+	}
+	pair, err := tls.X509KeyPair(a.ClientCert, a.ClientKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading the client certificate and its key, both are needed in PEM form: %w", err)
+	}
+	config.Certificates = []tls.Certificate{pair}
+	return config, nil
 }

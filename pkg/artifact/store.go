@@ -3,6 +3,13 @@ package artifact
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
@@ -46,20 +53,196 @@ func DefaultLimits() Limits {
 	return Limits{Layer: 64 << 20, File: 16 << 20, Unpacked: 256 << 20, Entries: 20_000, Cache: 512 << 20}
 }
 
-// Store keeps artifacts in a folder.
+// Store keeps artifacts in a folder: as they were published, from where they survive a restart, and unpacked, for this process.
 type Store struct {
 	dir    string
 	limits Limits
+
+	mu    sync.Mutex
+	items map[string]*item
 }
 
 // NewStore opens the folder, which is created when absent and must not be used by two processes at the same time.
 func NewStore(dir string, limits Limits) (*Store, error) {
-	return &Store{dir: dir, limits: limits}, nil
+	s := &Store{dir: dir, limits: limits, items: map[string]*item{}}
+	if err := s.begin(); err != nil {
+		return nil, fmt.Errorf("opening artifact cache %q: %w", dir, err)
+	}
+	return s, nil
+}
+
+// begin removes what an earlier process unpacked: somebody may have changed it since, and nobody could tell.
+func (s *Store) begin() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	names, err := s.folders()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(s.dir, name, treeDir)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Open opens the artifact with the digest: from memory, from the folder after a check of its content, or from its source. Only what is missing is fetched.
 //
-// With a verifier, an artifact without a trusted signature is never unpacked; nil trusts the digest alone. The caller closes the catalog.
+// With a verifier, an artifact without a trusted signature is never unpacked, and the error is a [VerificationError]; nil trusts the digest alone.
+// The caller closes the catalog, which is readable until then.
 func (s *Store) Open(ctx context.Context, source *Source, digest string, verifier Verifier) (*Catalog, error) {
-	return nil, errors.ErrUnsupported
+	if !digestPattern.MatchString(digest) {
+		return nil, fmt.Errorf("opening artifact %q: %q is no digest, sha256: and 64 hexadecimal digits are needed", source.ref, digest)
+	}
+	it := s.acquire(digest)
+	catalog, err := s.open(ctx, it, source, verifier)
+	if err != nil {
+		s.release(it)
+		return nil, fmt.Errorf("opening artifact %q with digest %q: %w", source.ref, digest, err)
+	}
+	catalog.release = func() error {
+		s.release(it)
+		return nil
+	}
+	return catalog, nil
+}
+
+func (s *Store) open(ctx context.Context, it *item, source *Source, verifier Verifier) (*Catalog, error) {
+	select {
+	case it.turn <- struct{}{}:
+		defer func() { <-it.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if !it.ready(verifier) {
+		if err := errors.Join(it.prepare(ctx, source, verifier), s.evict()); err != nil {
+			return nil, err
+		}
+	}
+	return it.open(verifier), nil
+}
+
+func (s *Store) acquire(digest string) *item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it, ok := s.items[digest]
+	if !ok {
+		it = newItem(s.dir, digest, s.limits)
+		s.items[digest] = it
+	}
+	it.users++
+	return it
+}
+
+func (s *Store) release(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it.users--
+	now := time.Now()
+	_ = os.Chtimes(it.dir, now, now) // when it was used last; there is no folder when nothing could be fetched
+	if it.users == 0 && it.root == nil {
+		delete(s.items, it.digest)
+	}
+}
+
+// evict removes artifacts that nobody uses, the longest unused first, until the rest is within the limit.
+func (s *Store) evict() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept, err := s.measure()
+	if err != nil {
+		return fmt.Errorf("measuring the cache: %w", err)
+	}
+	var total int64
+	for _, f := range kept {
+		total += f.size
+	}
+	for _, f := range kept {
+		if total <= s.limits.Cache {
+			return nil
+		}
+		digest := "sha256:" + f.name
+		it, open := s.items[digest]
+		if open && it.users > 0 {
+			continue
+		}
+		if open {
+			delete(s.items, digest)
+			it.close()
+		}
+		if err := os.RemoveAll(filepath.Join(s.dir, f.name)); err != nil {
+			return fmt.Errorf("removing an old artifact from the cache: %w", err)
+		}
+		total -= f.size
+	}
+	return nil
+}
+
+// folder is an artifact on disk.
+type folder struct {
+	name string
+	size int64
+	used time.Time
+}
+
+// measure lists the artifacts on disk, the longest unused first.
+func (s *Store) measure() ([]folder, error) {
+	names, err := s.folders()
+	if err != nil {
+		return nil, err
+	}
+	var found []folder
+	for _, name := range names {
+		info, err := os.Stat(filepath.Join(s.dir, name))
+		if err != nil {
+			return nil, err
+		}
+		size, err := usage(filepath.Join(s.dir, name))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, folder{name, size, info.ModTime()})
+	}
+	slices.SortFunc(found, func(a, b folder) int { return a.used.Compare(b.used) })
+	return found, nil
+}
+
+// folders lists the names of the artifacts on disk, and nothing else that may lie there.
+func (s *Store) folders() ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() && digestPattern.MatchString("sha256:"+entry.Name()) {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, nil
+}
+
+// usage adds up the files below a folder; those that vanish meanwhile do not count.
+func usage(dir string) (int64, error) {
+	var total int64
+	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		total += info.Size()
+		return nil
+	})
+	return total, err
 }

@@ -14,21 +14,11 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/version"
 )
 
-// newest picks the newest release of a distribution named by the environment.
+// newest picks the newest release of the distribution.
 func newest(b *testing.B) (fs.FS, string) {
 	b.Helper()
-	for _, tree := range distributions(b) {
-		entries, err := fs.ReadDir(tree, "flux")
-		if err != nil {
-			b.Fatal(err)
-		}
-		var names []string
-		for _, entry := range entries {
-			names = append(names, entry.Name())
-		}
-		return tree, version.Newest(names)
-	}
-	return nil, ""
+	tree := generated(b)
+	return tree, version.Newest(releases(b, tree))
 }
 
 // BenchmarkRender renders all components of the newest release cold: reading, parsing, changing and summing up. Beside it stand the

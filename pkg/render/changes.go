@@ -3,8 +3,10 @@ package render
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/apis/kustomize"
@@ -16,6 +18,12 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/resid"
 	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 	"sigs.k8s.io/yaml"
+)
+
+// Bounds on what a patch may make us do. The API server takes no request that is larger.
+const (
+	maxOperations  = 1000
+	maxObjectBytes = 3 << 20
 )
 
 // change is one thing a patch does.
@@ -84,14 +92,44 @@ func patchDocuments(text string) ([]*kyaml.RNode, error) {
 		if err != nil {
 			return nil, err
 		}
-		if document := kyaml.NewRNode(&node); !document.IsNilOrEmpty() {
-			documents = append(documents, document)
+		left := maxObjectBytes
+		if err := checkExpansion(&node, 0, &left); err != nil {
+			return nil, err
 		}
+		document := kyaml.NewRNode(&node)
+		if document.IsNilOrEmpty() {
+			continue
+		}
+		if err := document.DeAnchor(); err != nil {
+			return nil, err
+		}
+		documents = append(documents, document)
 	}
 	if len(documents) == 0 {
 		return nil, errors.New("it is empty")
 	}
 	return documents, nil
+}
+
+// checkExpansion refuses what becomes too large or too deep once each alias is replaced by what it stands for; an alias within its own
+// anchor would become endless.
+func checkExpansion(node *kyaml.Node, depth int, left *int) error {
+	const perNode = 16 // in the text that the node is written as, at the most generous
+	if depth > maxDepth {
+		return fmt.Errorf("line %d: it is nested more than %d levels deep", node.Line, maxDepth)
+	}
+	if *left -= len(node.Value) + perNode; *left < 0 {
+		return fmt.Errorf("line %d: it becomes larger than %d bytes", node.Line, maxObjectBytes)
+	}
+	if node.Kind == kyaml.AliasNode {
+		return checkExpansion(node.Alias, depth+1, left)
+	}
+	for _, child := range node.Content {
+		if err := checkExpansion(child, depth+1, left); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readOperations reads a list of operations. They go to the library that kustomize uses, but as JSON all the way, without
@@ -108,19 +146,43 @@ func readOperations(patch kustomize.Patch) ([]change, error) {
 	if err != nil {
 		return nil, err
 	}
-	apply := func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-		before, err := o.MarshalJSON()
+	if len(operations) > maxOperations {
+		return nil, fmt.Errorf("it has more than %d operations", maxOperations)
+	}
+	return []change{{selector: selectorOf(patch.Target), apply: operationsOf(operations)}}, nil
+}
+
+// operationsOf runs the operations on an object. It looks at the size after each copy, because one doubles an object at most, but a
+// few lines of them would fill the memory.
+func operationsOf(operations jsonpatch.Patch) func(*unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+		text, err := o.MarshalJSON()
 		if err != nil {
 			return nil, err
 		}
-		after, err := operations.Apply(before)
-		if err != nil {
-			return nil, err
+		for rest := operations; len(rest) > 0; {
+			next := 1 + slices.IndexFunc(rest, func(o jsonpatch.Operation) bool { return o.Kind() == "copy" })
+			if next == 0 {
+				next = len(rest)
+			}
+			if text, err = rest[:next].Apply(text); err != nil {
+				return nil, err
+			}
+			if err := checkSize(text); err != nil {
+				return nil, err
+			}
+			rest = rest[next:]
 		}
 		result := &unstructured.Unstructured{}
-		return result, result.UnmarshalJSON(after)
+		return result, result.UnmarshalJSON(text)
 	}
-	return []change{{selector: selectorOf(patch.Target), apply: apply}}, nil
+}
+
+func checkSize(text []byte) error {
+	if len(text) > maxObjectBytes {
+		return fmt.Errorf("it makes the object larger than %d bytes", maxObjectBytes)
+	}
+	return nil
 }
 
 // mergeOf lets kustomize merge a document into an object; the document's own name need not be that of the object.
@@ -139,6 +201,9 @@ func mergeOf(document *kyaml.RNode) func(*unstructured.Unstructured) (*unstructu
 		}
 		after, err := merged[0].MarshalJSON()
 		if err != nil {
+			return nil, err
+		}
+		if err := checkSize(after); err != nil {
 			return nil, err
 		}
 		fields := map[string]any{}

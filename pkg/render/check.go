@@ -148,6 +148,9 @@ func checkSync(instance *v1.FluxInstance) error {
 	if err := oneOf("spec.sync.provider", sync.Provider, "", genericProvider, "aws", "azure", "gcp", "github"); err != nil {
 		return err
 	}
+	if err := checkProvider(sync); err != nil {
+		return err
+	}
 	for _, required := range [][2]string{{"spec.sync.url", sync.URL}, {"spec.sync.ref", sync.Ref}} {
 		if required[1] == "" {
 			return &FieldError{Field: required[0], Problem: "it is empty", Cure: "set it"}
@@ -160,4 +163,17 @@ func checkSync(instance *v1.FluxInstance) error {
 		return err
 	}
 	return checkName("spec.sync.pullSecret", sync.PullSecret)
+}
+
+// checkProvider refuses what no release of Flux can do; what a release cannot do yet, its own definitions tell.
+func checkProvider(sync *v1.Sync) error {
+	const field = "spec.sync.provider"
+	isGit := sync.Kind == gitRepositoryKind
+	switch {
+	case sync.Provider == "gcp" && isGit:
+		return &FieldError{Field: field, Problem: "gcp works with kind OCIRepository or Bucket only", Cure: "choose another provider or kind"}
+	case sync.Provider == "github" && !isGit:
+		return &FieldError{Field: field, Problem: "github works with kind GitRepository only", Cure: "choose another provider or kind"}
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,38 +11,55 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/fluxcd/pkg/apis/kustomize"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
-// distributions are the real ones that the environment names.
+// generated opens the distribution that this project ships; there are no tests without it.
+func generated(tb testing.TB) fs.FS {
+	tb.Helper()
+	dir := cmp.Or(os.Getenv("DISTRIBUTION_DIR"), "../../dist/distribution")
+	if _, err := os.Stat(dir); err != nil {
+		tb.Fatalf("there is no distribution to test with: %v; run make distribution", err)
+	}
+	return os.DirFS(dir)
+}
+
+// distributions are the one of this project and, where the environment names them, the released manifests of Flux.
 func distributions(tb testing.TB) map[string]fs.FS {
 	tb.Helper()
-	found := map[string]fs.FS{}
-	for _, variable := range []string{"DISTRIBUTION_DIR", "FLUX_RELEASES_DIR"} {
-		if dir := os.Getenv(variable); dir != "" {
-			found[variable] = os.DirFS(dir)
-		}
-	}
-	if len(found) == 0 {
-		tb.Skip("neither DISTRIBUTION_DIR nor FLUX_RELEASES_DIR is set: released manifests are not looked at")
+	found := map[string]fs.FS{"generated": generated(tb)}
+	if dir := os.Getenv("FLUX_RELEASES_DIR"); dir != "" {
+		found["released"] = os.DirFS(dir)
 	}
 	return found
 }
 
+// releases names the releases of a distribution, from the oldest to the newest.
+func releases(tb testing.TB, tree fs.FS) []string {
+	tb.Helper()
+	entries, err := fs.ReadDir(tree, "flux")
+	if err != nil || len(entries) == 0 {
+		tb.Fatalf("a distribution holds no releases: %v", err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	slices.SortFunc(names, func(a, b string) int { return semver.MustParse(a).Compare(semver.MustParse(b)) })
+	return names
+}
+
 func eachRelease(t *testing.T, run func(t *testing.T, tree fs.FS, release string)) {
 	t.Helper()
-	for variable, tree := range distributions(t) {
-		releases, err := fs.ReadDir(tree, "flux")
-		if err != nil || len(releases) == 0 {
-			t.Fatalf("%s holds no releases: %v", variable, err)
-		}
-		for _, release := range releases {
-			t.Run(variable+"/"+release.Name(), func(t *testing.T) { run(t, tree, release.Name()) })
+	for origin, tree := range distributions(t) {
+		for _, release := range releases(t, tree) {
+			t.Run(origin+"/"+release, func(t *testing.T) { run(t, tree, release) })
 		}
 	}
 }
@@ -79,6 +97,14 @@ func everything(tree fs.FS, release string) *v1.FluxInstance {
 	return i
 }
 
+// urlOf is an address that a kind of source takes.
+func urlOf(kind string) string {
+	if kind == ociRepositoryKind {
+		return "oci://registry.example.com/fleet"
+	}
+	return "https://example.com/fleet"
+}
+
 func TestReleasesRender(t *testing.T) {
 	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
 		t.Helper()
@@ -87,7 +113,7 @@ func TestReleasesRender(t *testing.T) {
 		instances := []*v1.FluxInstance{plain, everything(tree, release)}
 		for _, kind := range []string{"GitRepository", "OCIRepository", "Bucket"} {
 			i := plain.DeepCopy()
-			synced(func(s *v1.Sync) { s.Kind, s.Provider = kind, "generic" })(i)
+			synced(func(s *v1.Sync) { s.Kind, s.Provider, s.URL = kind, "generic", urlOf(kind) })(i)
 			instances = append(instances, i)
 		}
 		for _, i := range instances {
@@ -103,7 +129,7 @@ func TestReleasesRender(t *testing.T) {
 			}
 			first, second := marshal(t, set), marshal(t, again)
 			if !bytes.Equal(first, second) || set.Revision != again.Revision {
-				t.Errorf("the same input gave other bytes:\n%s", cmp.Diff(string(first), string(second)))
+				t.Errorf("the same input gave other bytes:\n%s", gocmp.Diff(string(first), string(second)))
 			}
 		}
 	})
@@ -141,7 +167,7 @@ func TestReleasesParse(t *testing.T) {
 				}
 				want = append(want, o.Object)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := gocmp.Diff(want, got); diff != "" {
 				t.Errorf("%s is read otherwise (-want +got):\n%s", file, diff)
 			}
 		}
@@ -213,7 +239,7 @@ func checkSet(t *testing.T, i *v1.FluxInstance, set *Set) {
 	if len(set.Images) != len(i.Components()) {
 		t.Errorf("%d images for %d components", len(set.Images), len(i.Components()))
 	}
-	if diff := cmp.Diff(set.ReleaseImages, set.Images); diff != "" {
+	if diff := gocmp.Diff(set.ReleaseImages, set.Images); diff != "" {
 		t.Errorf("patches that touch no image changed one:\n%s", diff)
 	}
 	if strings.Contains(fmt.Sprint(set.Objects), "."+homeNamespace+".") && i.Namespace != homeNamespace {

@@ -2,12 +2,15 @@ package render
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/kustomize"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
@@ -38,6 +41,15 @@ func sharded(shards ...string) func(*v1.FluxInstance) {
 }
 
 var noneSuch = &kustomize.Selector{Kind: "Deployment", Name: "no-such-controller"}
+
+// doubling returns operations of which each copies all there is.
+func doubling(times int) string {
+	var operations strings.Builder
+	for i := range times {
+		fmt.Fprintf(&operations, "- {op: copy, from: /spec, path: /spec/again%d}\n", i)
+	}
+	return operations.String()
+}
 
 // TestFieldErrors: what a user must mend is named by its field, with the problem and the cure.
 func TestFieldErrors(t *testing.T) {
@@ -93,6 +105,18 @@ func TestFieldErrors(t *testing.T) {
 		{"sync with a name that is none", "v2.9.0", "spec.sync.name", synced(func(s *v1.Sync) { s.Name = "A_b" })},
 		{"a provider the kind has not", "v2.9.0", "spec.sync.provider", synced(func(s *v1.Sync) { s.Provider = "gcp" })},
 		{"a provider the release has not yet", "v2.5.0", "spec.sync.provider", synced(func(s *v1.Sync) { s.Provider = "aws" })},
+		{"a provider that never works with Git", "v2.9.0", "spec.sync.provider", synced(func(s *v1.Sync) { s.Provider = "gcp" })},
+		{"a provider that works with Git alone", "v2.9.0", "spec.sync.provider", synced(func(s *v1.Sync) {
+			s.Kind, s.URL, s.Provider = "Bucket", "minio.example.com", "github"
+		})},
+		{"an address of another kind", "v2.9.0", "spec.sync.url", synced(func(s *v1.Sync) { s.Kind = "OCIRepository" })},
+		{"an address without a scheme", "v2.9.0", "spec.sync.url", synced(func(s *v1.Sync) { s.URL = "git@github.com:a/b" })},
+		{"an interval that no API takes", "v2.9.0", "spec.sync.interval", synced(func(s *v1.Sync) {
+			s.Interval = &metav1.Duration{Duration: 500 * time.Microsecond}
+		})},
+		{"an interval that runs backwards", "v2.9.0", "spec.sync.interval", synced(func(s *v1.Sync) {
+			s.Interval = &metav1.Duration{Duration: -time.Minute}
+		})},
 		{"a patch that matches nothing", "v2.9.0", "spec.kustomize.patches[1]", patched(
 			kustomize.Patch{Target: &kustomize.Selector{Kind: "Deployment"}, Patch: "- {op: add, path: /metadata/annotations/a, value: b}"},
 			kustomize.Patch{Target: noneSuch, Patch: "- {op: add, path: /a, value: b}"})},
@@ -110,8 +134,26 @@ func TestFieldErrors(t *testing.T) {
 		{"a patch that is no YAML", "v2.9.0", "spec.kustomize.patches[0]", patched(kustomize.Patch{Target: noneSuch, Patch: "{"})},
 		{"a patch that makes two objects one", "v2.9.0", "spec.kustomize.patches[0]", patched(
 			kustomize.Patch{Target: &kustomize.Selector{Kind: "Deployment"}, Patch: "- {op: replace, path: /metadata/name, value: one}"})},
-		{"a patch that breaks an image", "v2.9.0", "spec.kustomize.patches", patched(
+		{"a patch that breaks an image", "v2.9.0", "spec.kustomize.patches[0]", patched(
 			kustomize.Patch{Target: &kustomize.Selector{Kind: "Deployment"}, Patch: "- {op: replace, path: /spec/template/spec/containers/0/image, value: 'a b'}"})},
+		{"a patch that takes the container away", "v2.9.0", "spec.kustomize.patches[0]", patched(
+			kustomize.Patch{Target: &kustomize.Selector{Kind: "Deployment"}, Patch: "- {op: replace, path: /spec/template/spec/containers/0/name, value: other}"})},
+		{"a patch that copies until the memory is full", "v2.9.0", "spec.kustomize.patches[0]", patched(kustomize.Patch{
+			Target: &kustomize.Selector{Kind: "Deployment"}, Patch: doubling(40),
+		})},
+		{"a patch of too many operations", "v2.9.0", "spec.kustomize.patches[0]", patched(kustomize.Patch{
+			Target: &kustomize.Selector{Kind: "Deployment"}, Patch: strings.Repeat("- {op: test, path: /kind, value: Deployment}\n", maxOperations+1),
+		})},
+		{"a patch whose aliases make it large", "v2.9.0", "spec.kustomize.patches[0]", patched(kustomize.Patch{
+			Target: &kustomize.Selector{Kind: "Deployment"},
+			Patch:  "metadata:\n  annotations:\n    a: &a " + strings.Repeat("x", 1<<20) + "\n    b: *a\n    c: *a\n    d: *a\n",
+		})},
+		{"a patch that stands for itself", "v2.9.0", "spec.kustomize.patches[0]", patched(kustomize.Patch{
+			Target: &kustomize.Selector{Kind: "Deployment"}, Patch: "metadata: &a\n  annotations: *a\n",
+		})},
+		{"a patch that is nested too deep", "v2.9.0", "spec.kustomize.patches[0]", patched(kustomize.Patch{
+			Target: &kustomize.Selector{Kind: "Deployment"}, Patch: "a: " + strings.Repeat("[", 200) + strings.Repeat("]", 200),
+		})},
 		{"a patch that takes the labels' shape", "v2.9.0", "spec.kustomize.patches[0]", patched(
 			kustomize.Patch{Target: &kustomize.Selector{Kind: "Deployment"}, Patch: "- {op: replace, path: /metadata/labels, value: [1]}"})},
 	} {

@@ -19,8 +19,7 @@ import (
 func (d *draft) finish() (*Set, error) {
 	images, err := d.readImages()
 	if err != nil {
-		return nil, &FieldError{Field: "spec.kustomize.patches", Problem: "they leave a controller that cannot run", Err: err,
-			Cure: "mend the patch that changes it"}
+		return nil, &ReleaseError{Release: d.name, Err: err}
 	}
 	objects := make([]*unstructured.Unstructured, 0, len(d.objects))
 	for _, o := range d.objects {

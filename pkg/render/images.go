@@ -25,16 +25,19 @@ func (i image) String() string {
 	return i.tag + "@" + i.digest
 }
 
+// imagePath is one element of the path of a repository.
+const imagePath = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+
 var (
 	imageTag        = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
 	imageDigest     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	imageRepository = regexp.MustCompile(`^([a-zA-Z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*$`)
+	imageRepository = regexp.MustCompile(`^(([a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]+)?/)?` + imagePath + `(/` + imagePath + `)*$`)
 )
 
 // setImages pins the image of each controller to the digest that the variant of the release has for it, in the wanted registry.
 func (d *draft) setImages() error {
 	registry := strings.TrimRight(d.instance.Spec.Distribution.Registry, "/")
-	if !imageRepository.MatchString(registry) {
+	if !imageRepository.MatchString(registry + "/" + string(v1.SourceController)) {
 		return &FieldError{Field: "spec.distribution.registry", Problem: fmt.Sprintf("%q is no registry", registry),
 			Cure: "write it without scheme, like ghcr.io/fluxcd"}
 	}
@@ -142,38 +145,51 @@ func readVariant(document map[string]any, images map[string]image) error {
 func (d *draft) readImages() ([]v1.ComponentImage, error) {
 	var images []v1.ComponentImage
 	for _, component := range d.instance.Components() {
-		at := slices.IndexFunc(d.objects, func(o *object) bool {
-			return o.GetKind() == "Deployment" && o.component == component && o.shard == ""
-		})
+		at := slices.IndexFunc(d.objects, func(o *object) bool { return o.runs(component) && o.shard == "" })
 		if at < 0 {
 			continue
 		}
-		w, err := openWorkload(d.objects[at])
+		image, err := d.objects[at].readImage()
 		if err != nil {
 			return nil, err
 		}
-		reference := textAt(w.manager, "image")
-		parsed, err := parseImage(reference)
-		if err != nil {
-			return nil, fmt.Errorf("%s, container %q: %w", describe(w.Unstructured), managerContainer, err)
-		}
-		parsed.Name = string(component)
-		images = append(images, parsed)
+		images = append(images, image)
 	}
 	return images, nil
 }
 
+// runs tells whether the object is a Deployment of the controller.
+func (o *object) runs(component v1.Component) bool {
+	return o.GetKind() == "Deployment" && o.component == component
+}
+
+// readImage reads what the controller of a Deployment will run.
+func (o *object) readImage() (v1.ComponentImage, error) {
+	w, err := openWorkload(o)
+	if err != nil {
+		return v1.ComponentImage{}, err
+	}
+	image, err := parseImage(textAt(w.manager, "image"))
+	if err != nil {
+		return image, fmt.Errorf("%s, container %q: %w", describe(w.Unstructured), managerContainer, err)
+	}
+	image.Name = string(o.component)
+	return image, nil
+}
+
 // parseImage takes an image reference apart; Docker Hub gets its full name, so that one image has one spelling in the status.
 func parseImage(reference string) (v1.ComponentImage, error) {
-	rest, digest, _ := strings.Cut(reference, "@")
+	rest, digest, hasDigest := strings.Cut(reference, "@")
 	repository, tag := rest, ""
-	if colon := strings.LastIndex(rest, ":"); colon > strings.LastIndex(rest, "/") {
+	colon := strings.LastIndex(rest, ":")
+	hasTag := colon > strings.LastIndex(rest, "/")
+	if hasTag {
 		repository, tag = rest[:colon], rest[colon+1:]
 	}
 	switch {
 	case !imageRepository.MatchString(repository),
-		tag != "" && !imageTag.MatchString(tag),
-		strings.Contains(reference, "@") && !imageDigest.MatchString(digest):
+		hasTag && !imageTag.MatchString(tag),
+		hasDigest && !imageDigest.MatchString(digest):
 		return v1.ComponentImage{}, fmt.Errorf("%q is no image reference", reference)
 	case tag == "" && digest == "":
 		tag = "latest"

@@ -23,6 +23,8 @@ func TestParseImage(t *testing.T) {
 		{"fluxcd/source-controller:v1", v1.ComponentImage{Repository: "index.docker.io/fluxcd/source-controller", Tag: "v1"}},
 		{"docker.io/fluxcd/source-controller:v1", v1.ComponentImage{Repository: "index.docker.io/fluxcd/source-controller", Tag: "v1"}},
 		{"docker.io/busybox", v1.ComponentImage{Repository: "index.docker.io/library/busybox", Tag: "latest"}},
+		{"[2001:db8::1]:5000/a:1", v1.ComponentImage{Repository: "[2001:db8::1]:5000/a", Tag: "1"}},
+		{"ghcr.io/a__b/c---d.e", v1.ComponentImage{Repository: "ghcr.io/a__b/c---d.e", Tag: "latest"}},
 		{"busybox:1", v1.ComponentImage{Repository: "index.docker.io/library/busybox", Tag: "1"}},
 	} {
 		got, err := parseImage(tt.reference)
@@ -30,8 +32,8 @@ func TestParseImage(t *testing.T) {
 			t.Errorf("parseImage(%q): %v (-want +got):\n%s", tt.reference, err, diff)
 		}
 	}
-	for _, reference := range []string{"", ":v1", "a:", "a b", "ghcr.io/A/b", "a@sha256:12", "a@", "a:v1@", "https://ghcr.io/a", "a:" + strings.Repeat("x", 129), "a//"} {
-		if got, err := parseImage(reference); err == nil && got.Tag != "latest" {
+	for _, reference := range []string{"", ":v1", "a:", "a b", "ghcr.io/A/b", "a@sha256:12", "a@", "a:v1@", "https://ghcr.io/a", "a:" + strings.Repeat("x", 129), "a//", "ghcr.io/a//b", "a/../b", "a._b"} {
+		if got, err := parseImage(reference); err == nil {
 			t.Errorf("parseImage(%q) = %v", reference, got)
 		}
 	}
@@ -51,6 +53,36 @@ func TestVariantIsGuessed(t *testing.T) {
 		got, err := d.variant(registry)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("variant(%q) = %q, %v; want %q", registry, got, err, want)
+		}
+	}
+}
+
+// TestRegistries: what stands before the name of a controller, and what cannot.
+func TestRegistries(t *testing.T) {
+	for registry, want := range map[string]string{
+		"ghcr.io/fluxcd":                    "ghcr.io/fluxcd/source-controller",
+		"ghcr.io/fluxcd/":                   "ghcr.io/fluxcd/source-controller",
+		"registry.example.com:5000":         "registry.example.com:5000/source-controller",
+		"localhost:5000/":                   "localhost:5000/source-controller",
+		"registry.example.com/mirror_1/a-b": "registry.example.com/mirror_1/a-b/source-controller",
+		"fluxcd":                            "index.docker.io/fluxcd/source-controller",
+		"docker.io/fluxcd":                  "index.docker.io/fluxcd/source-controller",
+		"":                                  "",
+		"/":                                 "",
+		"oci://ghcr.io/fluxcd":              "",
+		"ghcr.io/Fluxcd":                    "",
+		"ghcr.io/../fluxcd":                 "",
+		"ghcr.io/fluxcd:v1":                 "",
+		"ghcr.io/flux cd":                   "",
+	} {
+		i := instance()
+		i.Spec.Distribution.Registry, i.Spec.Distribution.Variant = registry, "upstream-alpine"
+		set, err := Render(fixture(), "v2.9.0", i)
+		switch {
+		case want == "" && (err == nil || !strings.HasPrefix(err.Error(), "spec.distribution.registry: ")):
+			t.Errorf("registry %q: %v, want an error about spec.distribution.registry", registry, err)
+		case want != "" && (err != nil || set.Images[0].Repository != want || set.Images[0].Digest == ""):
+			t.Errorf("registry %q: %v, want %s", registry, err, want)
 		}
 	}
 }

@@ -12,22 +12,38 @@ const (
 	podSecurityLabel = "pod-security.kubernetes.io/warn"
 )
 
-// setReleaseMetadata marks every object as part of this installation, and tells a kustomize-controller that manages the same
-// manifests, as after a bootstrap, to let go of them.
-func (d *draft) setReleaseMetadata() error {
-	labels := map[string]string{
+// releaseMetadata marks an object as part of this installation, and tells a kustomize-controller that manages the same manifests, as
+// after a bootstrap, to let go of it.
+func (d *draft) releaseMetadata() (labels, annotations map[string]string) {
+	labels = map[string]string{
 		"app.kubernetes.io/managed-by": v1.FieldManager,
 		"app.kubernetes.io/instance":   d.instance.Namespace,
 		"app.kubernetes.io/version":    d.name,
 		partOfLabel:                    partOfFlux,
 	}
-	annotations := map[string]string{
+	annotations = map[string]string{
 		"kustomize.toolkit.fluxcd.io/ssa":   "Ignore",
 		"kustomize.toolkit.fluxcd.io/prune": "Disabled",
 	}
+	return labels, annotations
+}
+
+// setReleaseMetadata sets it on every object; the release's own values of the same keys give way.
+func (d *draft) setReleaseMetadata() error {
+	labels, annotations := d.releaseMetadata()
 	for _, o := range d.objects {
 		mergeLabels(o, labels)
 		mergeAnnotations(o, annotations)
+	}
+	return nil
+}
+
+// keepReleaseMetadata puts back what a patch took away with a whole map; a value that a patch has set stays.
+func (d *draft) keepReleaseMetadata() error {
+	labels, annotations := d.releaseMetadata()
+	for _, o := range d.objects {
+		o.SetLabels(merge(labels, o.GetLabels()))
+		o.SetAnnotations(merge(annotations, o.GetAnnotations()))
 	}
 	return nil
 }

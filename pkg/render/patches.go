@@ -42,8 +42,10 @@ func (d *draft) applyPatch(field string, patch kustomize.Patch) error {
 				Cure: "mend the target or remove the patch"}
 		}
 		for _, o := range selected {
+			name := describe(o.Unstructured)
 			if err := d.changeObject(o, change); err != nil {
-				return &FieldError{Field: field, Problem: "it does not fit " + describe(o.Unstructured), Err: err, Cure: "mend the patch"}
+				return &FieldError{Field: field, Problem: fmt.Sprintf("it does not fit %s, which its target (%s) matches", name, change.target()),
+					Err: err, Cure: "mend the patch"}
 			}
 		}
 	}
@@ -53,7 +55,7 @@ func (d *draft) applyPatch(field string, patch kustomize.Patch) error {
 	return nil
 }
 
-// selectObjects finds what a change is for. Objects answer to the name they have in the release and to their final one.
+// selectObjects finds what a change is for. Objects answer to the name and the namespace they have in the release, and to their final ones.
 func (d *draft) selectObjects(c change) ([]*object, error) {
 	pattern, err := types.NewSelectorRegex(&c.selector)
 	if err != nil {
@@ -71,7 +73,7 @@ func (d *draft) selectObjects(c change) ([]*object, error) {
 	for _, o := range d.objects {
 		gvk := o.GroupVersionKind()
 		if pattern.MatchGvk(resid.Gvk{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}) &&
-			pattern.MatchNamespace(o.GetNamespace()) &&
+			(pattern.MatchNamespace(o.GetNamespace()) || o.GetNamespace() != "" && pattern.MatchNamespace(homeNamespace)) &&
 			(pattern.MatchName(o.releaseName) || pattern.MatchName(o.GetName())) &&
 			labelSelector.Matches(labels.Set(o.GetLabels())) &&
 			annotationSelector.Matches(labels.Set(o.GetAnnotations())) {
@@ -105,5 +107,8 @@ func (d *draft) changeObject(o *object, c change) (err error) {
 		return err
 	}
 	o.Unstructured = result
-	return nil
+	if o.component != "" && o.runs(o.component) {
+		_, err = o.readImage()
+	}
+	return err
 }

@@ -1,9 +1,13 @@
 package render
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	yamlv3 "go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
@@ -94,6 +98,68 @@ func TestPatchesSeeBothNames(t *testing.T) {
 		}
 		if selected, err := d.selectObjects(c[0]); err != nil || len(selected) != 1 {
 			t.Errorf("the name %q selects %d objects, %v", name, len(selected), err)
+		}
+	}
+}
+
+// awkward are strings that mean something else when they are pasted into YAML.
+func awkward() []string {
+	return []string{
+		"1.10", "123", "0x10", "1e3", ".5", "-1", "true", "yes", "NO", "null", "~", "2024-01-02", "a: b #c", "#", "- a", "[a", "{a: b}", "&a", "*a", "!tag", "%a", "@a", "`a`",
+		`"quoted"`, `it's`, `back\slash`, "two\nlines", "tab\there", " around ", "", "ünïcödé 日本語 🚀", "\u2028", "{{ .Values }}", "${VAR}", "---", "a\n---\nkind: Secret", "=", "<<", "|", ">",
+	}
+}
+
+// TestTextsArriveAsTheyAre: no text of a spec is read as anything but that text, in the objects and in the YAML that is printed of them.
+func TestTextsArriveAsTheyAre(t *testing.T) {
+	for _, text := range awkward() {
+		i := everything(fixture(), "v2.9.0")
+		i.Spec.Sync.Path, i.Spec.CommonMetadata.Annotations = text, map[string]string{"text": text}
+		if text != "" {
+			i.Spec.Sync.Ref = text
+		}
+		set, err := Render(fixture(), "v2.9.0", i)
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		source, _ := objectOf(set, "OCIRepository", i.SyncName())
+		kustomization, _ := objectOf(set, "Kustomization", i.SyncName())
+		for _, got := range []any{
+			source.Object["spec"].(map[string]any)["ref"].(map[string]any)["tag"],
+			kustomization.Object["spec"].(map[string]any)["path"],
+			kustomization.GetAnnotations()["text"],
+		} {
+			if got != text && (text != "" || got != "refs/heads/main") {
+				t.Errorf("%q became %#v", text, got)
+			}
+		}
+		checkYAML(t, set)
+	}
+}
+
+// checkYAML reads what is printed as kubectl would.
+func checkYAML(t *testing.T, set *Set) {
+	t.Helper()
+	documents := yamlv3.NewDecoder(bytes.NewReader(marshal(t, set)))
+	for _, o := range set.Objects {
+		var node yamlv3.Node
+		if err := documents.Decode(&node); err != nil {
+			t.Fatal(err)
+		}
+		text, err := yamlv3.Marshal(&node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := &unstructured.Unstructured{}
+		json, err := yaml.YAMLToJSON(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := got.UnmarshalJSON(json); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(o.Object, got.Object); diff != "" {
+			t.Errorf("%s is printed as something else (-want +got):\n%s", describe(o), diff)
 		}
 	}
 }

@@ -57,6 +57,7 @@ func Render(catalog fs.FS, releaseName string, instance *v1.FluxInstance) (*Set,
 		d.setReleaseMetadata,
 		d.setOwnMetadata,
 		d.applyPatches,
+		d.keepReleaseMetadata,
 		d.setOwnMetadata, // again: a patch must neither hide an object from its owner nor undo the common metadata
 	} {
 		if err := step(); err != nil {

@@ -69,13 +69,14 @@ func (w *workload) usePersistentVolume() error {
 }
 
 func claim(name, namespace string, storage *v1.Storage) *unstructured.Unstructured {
-	pvc := &unstructured.Unstructured{Object: map[string]any{
-		"spec": map[string]any{
-			"accessModes":      []any{"ReadWriteOnce"},
-			"storageClassName": storage.Class,
-			"resources":        map[string]any{"requests": map[string]any{"storage": storage.Size}},
-		},
-	}}
+	spec := map[string]any{
+		"accessModes": []any{"ReadWriteOnce"},
+		"resources":   map[string]any{"requests": map[string]any{"storage": storage.Size}},
+	}
+	if storage.Class != "" { // an empty one leaves the choice to the cluster
+		spec["storageClassName"] = storage.Class
+	}
+	pvc := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	pvc.SetAPIVersion("v1")
 	pvc.SetKind("PersistentVolumeClaim")
 	pvc.SetName(name)

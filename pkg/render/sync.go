@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -79,6 +80,13 @@ func (d *draft) syncSource(sync *v1.Sync) (*unstructured.Unstructured, error) {
 				Cure:    "choose another provider, or a newer release in spec.distribution.version"}
 		}
 	}
+	for _, field := range [][2]string{{"url", "spec.sync.url"}, {"interval", "spec.sync.interval"}} {
+		value, _ := spec[field[0]].(string)
+		if pattern, fits := kind.fits(field[0], value); !fits {
+			return nil, &FieldError{Field: field[1], Problem: fmt.Sprintf("kind %s of Flux %s does not take it", sync.Kind, d.name),
+				Cure: "write it so that it matches " + pattern}
+		}
+	}
 	return d.syncObject(kind, spec), nil
 }
 
@@ -138,6 +146,17 @@ func (d *draft) openKind(group, kind string) (*kindSchema, error) {
 		return nil, d.broken(crd.file, fmt.Errorf("%s: %w", describe(crd.Unstructured), err))
 	}
 	return &kindSchema{group: group, kind: kind, version: textAt(versions[at], "name"), fields: fields}, nil
+}
+
+// fits tells whether a text is of the form that the kind wants of the field, and which form that is. What the kind says nothing of fits.
+func (k *kindSchema) fits(field, value string) (pattern string, fits bool) {
+	schema, err := mapAt(k.fields, field)
+	if err != nil {
+		return "", true
+	}
+	pattern = textAt(schema, "pattern")
+	expression, err := regexp.Compile(pattern)
+	return pattern, err == nil && expression.MatchString(value)
 }
 
 // allows tells whether the kind has the field in its spec and the field takes the value.

@@ -13,6 +13,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
@@ -108,6 +109,7 @@ func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxI
 		return run, err
 	}
 	catalog, err := r.open(ctx, instance, run)
+	r.reportArtifact(instance, run)
 	if err != nil {
 		return run, retry(v1.ReasonArtifactFailed, err)
 	}

@@ -29,7 +29,6 @@ func (r *FluxInstanceReconciler) conclude(ctx context.Context, instance *v1.Flux
 	if at, ok := meta.ReconcileAnnotationValue(instance.Annotations); ok {
 		instance.Status.LastHandledReconcileAt = at
 	}
-	r.reportArtifact(instance, run)
 	if err == nil {
 		r.reportSuccess(instance, run)
 		return r.next(instance), status.save(ctx, instance)

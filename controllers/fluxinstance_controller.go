@@ -246,9 +246,16 @@ func (r *FluxInstanceReconciler) waitOnce(ctx context.Context, instance *v1.Flux
 	return retry(v1.ReasonHealthCheckFailed, err)
 }
 
-// prune deletes what is no longer wanted and ends with the exact inventory: what could not be deleted stays in it.
+// prune deletes what is no longer wanted and ends with the exact inventory: what could not be deleted stays in it. Where a kind goes, with the
+// component that serves it, its controller goes first: it would take the end of its objects for the user's wish to remove what they deployed.
 func (r *FluxInstanceReconciler) prune(ctx context.Context, instance *v1.FluxInstance, run *attempt, wanted, stale inventory.Inventory) error {
-	deleted, survivors, err := r.Applier.Prune(ctx, stale.Objects())
+	objects := stale.Objects()
+	if len(ofKind(objects, "CustomResourceDefinition")) > 0 {
+		if err := r.quiesce(ctx, objects); err != nil {
+			return retry(v1.ReasonPruneFailed, err)
+		}
+	}
+	deleted, survivors, err := r.Applier.Prune(ctx, objects)
 	run.changes = append(run.changes, deleted...)
 	r.seen.forget(deleted)
 	instance.Status.Inventory = wanted.Union(inventory.Of(survivors)).ToStatus()

@@ -146,10 +146,15 @@ func newArtifacts(mgr ctrl.Manager, c *config) (*controllers.Artifacts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--artifact-cache-path: %w", err)
 	}
+	clouds, err := artifact.NewClouds(reader)
+	if err != nil {
+		return nil, err
+	}
 	return &controllers.Artifacts{
 		Builtin:   func() (*artifact.Catalog, error) { return artifact.Builtin(c.storagePath) },
 		Store:     store,
 		Reader:    reader,
+		Clouds:    clouds,
 		RootCache: filepath.Join(c.artifactCachePath, "sigstore"),
 		UserAgent: "flux-operator/" + VERSION,
 	}, nil

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
@@ -81,9 +82,6 @@ func (a *Artifacts) access(ctx context.Context, distribution v1.Distribution, na
 		return access, nil
 	}
 	access.PlainHTTP = source.Insecure
-	if err := a.identify(ctx, source, named, &access); err != nil {
-		return access, err
-	}
 	if source.CertSecretRef != nil {
 		data, err := named.secret(ctx, "spec.distribution.artifactSource.certSecretRef", source.CertSecretRef.Name)
 		if err != nil {
@@ -100,17 +98,19 @@ func (a *Artifacts) access(ctx context.Context, distribution v1.Distribution, na
 			return access, fmt.Errorf("spec.distribution.artifactSource.proxySecretRef: Secret %q: %w", source.ProxySecretRef.Name, err)
 		}
 	}
-	return access, nil
+	return access, a.identify(ctx, source, named, &access)
 }
 
 // identify adds the identity that the registry is asked with: the image pull secrets of a ServiceAccount, or a login to a cloud.
 func (a *Artifacts) identify(ctx context.Context, source *v1.ArtifactSource, named *namedObjects, access *artifact.Access) error {
 	const field = "spec.distribution.artifactSource.serviceAccountName"
 	if source.Provider != "" && source.Provider != "generic" {
-		login, err := artifact.NewLogin(artifact.Cloud{
-			Provider: source.Provider, ServiceAccount: source.ServiceAccountName, Namespace: named.namespace, Client: a.Reader,
-		})
-		access.Login = login
+		who := artifact.CloudIdentity{Provider: source.Provider, Proxy: access.Proxy}
+		if source.ServiceAccountName != "" {
+			who.ServiceAccount = types.NamespacedName{Namespace: named.namespace, Name: source.ServiceAccountName}
+		}
+		var err error
+		access.Login, err = a.Clouds.Login(who)
 		return err
 	}
 	if source.ServiceAccountName == "" {

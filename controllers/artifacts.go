@@ -19,7 +19,9 @@ type Artifacts struct {
 	// Store keeps what was pulled.
 	Store *artifact.Store
 	// Reader reads the Secrets and ServiceAccounts that an instance names. It does not cache, so that a rotated Secret counts at the next look.
-	Reader client.Client
+	Reader client.Reader
+	// Clouds log in to registries by an identity.
+	Clouds *artifact.Clouds
 	// RootCache is a folder for the authorities of the public Sigstore instance, which keyless signatures are checked against.
 	RootCache string
 	// UserAgent is what the operator calls itself to registries. Optional.

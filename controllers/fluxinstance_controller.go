@@ -215,7 +215,7 @@ func (r *FluxInstanceReconciler) awaitReady(ctx context.Context, instance *v1.Fl
 	ctx, cancel := context.WithTimeout(ctx, instance.Timeout())
 	defer cancel()
 	for range maxRepairs {
-		err := r.waitOnce(ctx, instance, set)
+		err := r.waitOnce(ctx, instance, run, set)
 		if !errors.Is(err, errDrifted) {
 			return err
 		}
@@ -227,13 +227,11 @@ func (r *FluxInstanceReconciler) awaitReady(ctx context.Context, instance *v1.Fl
 }
 
 // waitOnce waits until everything is ready, the time is over, the spec changes or an owned object drifts.
-func (r *FluxInstanceReconciler) waitOnce(ctx context.Context, instance *v1.FluxInstance, set *render.Set) error {
+func (r *FluxInstanceReconciler) waitOnce(ctx context.Context, instance *v1.FluxInstance, run *attempt, set *render.Set) error {
 	key := client.ObjectKeyFromObject(instance)
 	waiting, end := r.interrupts.begin(ctx, key)
 	defer end()
-	// A change that arrived before begin fired at nobody; the cache has it already.
-	current := &v1.FluxInstance{}
-	if err := r.Client.Get(ctx, key, current); err == nil && current.Generation != instance.Generation {
+	if r.superseded(ctx, instance, run) {
 		return retry(v1.ReasonHealthCheckCanceled, errSuperseded)
 	}
 	err := r.Applier.Wait(waiting, set.Objects)
@@ -248,9 +246,26 @@ func (r *FluxInstanceReconciler) waitOnce(ctx context.Context, instance *v1.Flux
 	return retry(v1.ReasonHealthCheckFailed, err)
 }
 
-// prune deletes what is no longer wanted and ends with the exact inventory: what could not be deleted stays in it.
+// superseded tells whether a newer spec or artifact arrived before the wait began, and so found nobody to interrupt; the caches have it already.
+func (r *FluxInstanceReconciler) superseded(ctx context.Context, instance *v1.FluxInstance, run *attempt) bool {
+	current := &v1.FluxInstance{}
+	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(instance), current); err != nil {
+		return false
+	}
+	latest := r.Artifacts.latest(instance)
+	return current.Generation != instance.Generation || latest.err == nil && !latest.same(run.look)
+}
+
+// prune deletes what is no longer wanted and ends with the exact inventory: what could not be deleted stays in it. Where a kind goes, with the
+// component that serves it, its controller goes first: it would take the end of its objects for the user's wish to remove what they deployed.
 func (r *FluxInstanceReconciler) prune(ctx context.Context, instance *v1.FluxInstance, run *attempt, wanted, stale inventory.Inventory) error {
-	deleted, survivors, err := r.Applier.Prune(ctx, stale.Objects())
+	objects := stale.Objects()
+	if len(ofKind(objects, "CustomResourceDefinition")) > 0 {
+		if err := r.quiesce(ctx, objects); err != nil {
+			return retry(v1.ReasonPruneFailed, err)
+		}
+	}
+	deleted, survivors, err := r.Applier.Prune(ctx, objects)
 	run.changes = append(run.changes, deleted...)
 	r.seen.forget(deleted)
 	instance.Status.Inventory = wanted.Union(inventory.Of(survivors)).ToStatus()

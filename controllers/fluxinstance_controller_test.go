@@ -101,19 +101,22 @@ func exists(ctx context.Context, obj client.Object, name string) error {
 	return k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, obj)
 }
 
+// letGo deletes the instance and waits until it is gone.
+func letGo(ctx SpecContext) {
+	instance := newInstance(nil)
+	Expect(client.IgnoreNotFound(k8s.Delete(ctx, instance))).To(Succeed())
+	Eventually(func() bool {
+		return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance))
+	}, soon, tick).Should(BeTrue(), "the instance should be let go")
+}
+
 var _ = Describe("FluxInstance", Ordered, func() {
 	var stop func()
 
 	BeforeAll(func() { stop = startOperator() })
 	AfterAll(func() { stop() })
 
-	AfterEach(func(ctx SpecContext) {
-		instance := newInstance(nil)
-		Expect(client.IgnoreNotFound(k8s.Delete(ctx, instance))).To(Succeed())
-		Eventually(func() bool {
-			return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance))
-		}, soon, tick).Should(BeTrue(), "the instance should be let go")
-	})
+	AfterEach(letGo)
 
 	It("installs, records what it owns, and asks for nothing more once that is done", func(ctx SpecContext) {
 		before := requests.sent.Load()

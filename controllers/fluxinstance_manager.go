@@ -47,7 +47,7 @@ func (r *FluxInstanceReconciler) SetupWithManager(mgr ctrl.Manager, backoff Back
 			handler: r.interrupts.handler(),
 			updates: predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}),
 		}).
-		WatchesRawSource(source.Channel(r.ArtifactChanged, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.ArtifactChanged, r.artifactHandler())).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: 1, // there is one instance to act upon
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](backoff.Min, backoff.Max),
@@ -63,6 +63,18 @@ func (r *FluxInstanceReconciler) SetupWithManager(mgr ctrl.Manager, backoff Back
 		return c.Watch(source.Kind[client.Object](ownedCache, kind, r.ownedHandler(instance, kind.GroupVersionKind()), driftOnly()))
 	}}
 	return nil
+}
+
+// artifactHandler enqueues the instance whose artifact changed, and ends a wait for what came from the artifact before. A registry that
+// went away ends no wait: there is nothing else to wait for.
+func (r *FluxInstanceReconciler) artifactHandler() handler.EventHandler {
+	enqueue := &handler.EnqueueRequestForObject{}
+	return handler.Funcs{GenericFunc: func(ctx context.Context, e event.GenericEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		enqueue.Generic(ctx, e, q)
+		if instance, ok := e.Object.(*v1.FluxInstance); ok && r.Artifacts.latest(instance).err == nil {
+			r.interrupts.fire(client.ObjectKeyFromObject(instance), errSuperseded)
+		}
+	}}
 }
 
 // ownedHandler enqueues the instance for events of one kind of owned objects, and ends a wait when somebody changed an object.

@@ -83,10 +83,13 @@ func startOperator() (stop func()) {
 	Expect(err).NotTo(HaveOccurred())
 	store, err := artifact.NewStore(GinkgoT().TempDir(), artifact.DefaultLimits())
 	Expect(err).NotTo(HaveOccurred())
+	clouds, err := artifact.NewClouds(writer)
+	Expect(err).NotTo(HaveOccurred())
 	artifacts := &controllers.Artifacts{
 		Builtin: func() (*artifact.Catalog, error) { return artifact.Builtin(distribution) },
 		Store:   store,
 		Reader:  writer,
+		Clouds:  clouds,
 	}
 	changed := make(chan event.GenericEvent, 1)
 	reconciler := &controllers.FluxInstanceReconciler{

@@ -17,8 +17,15 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/inventory"
 )
 
-// goneTimeout bounds each wait for deleted objects to disappear.
-const goneTimeout = 5 * time.Minute
+const (
+	// goneTimeout bounds each wait for deleted objects to disappear.
+	goneTimeout = 5 * time.Minute
+	// signalPatience is how long the pods of a deleted controller may take before they are asked once more. A pod whose process was not
+	// ready for signals yet misses the first one and would stay for its whole grace period, ten minutes for helm-controller.
+	signalPatience = 30 * time.Second
+	// lastGrace is what such a pod is given to end in all, from the first time it was asked: no more than a second is left then.
+	lastGrace = 10 * time.Second
+)
 
 // finalize removes what the instance installed and then lets the instance go. The finalizer stays until everything is done.
 // A disabled instance is let go at once and leaves Flux running: the documented way to part with the operator.
@@ -59,15 +66,9 @@ func (r *FluxInstanceReconciler) uninstall(ctx context.Context, instance *v1.Flu
 	if err := status.save(ctx, instance); err != nil {
 		return err
 	}
-	if err := r.remove(ctx, ofKind(objects, "Deployment")); err != nil {
-		return fmt.Errorf("stopping the controllers: %w", err)
+	if err := r.quiesce(ctx, objects); err != nil {
+		return err
 	}
-	crds := ofKind(objects, "CustomResourceDefinition")
-	released, err := r.Applier.ReleaseFinalizers(ctx, namesOf(crds), nil)
-	if err != nil {
-		return fmt.Errorf("releasing Flux objects from their finalizers: %w", err)
-	}
-	log.FromContext(ctx).Info("released Flux objects from their finalizers", "count", released)
 	if err := r.remove(ctx, objects); err != nil {
 		return err
 	}
@@ -75,21 +76,63 @@ func (r *FluxInstanceReconciler) uninstall(ctx context.Context, instance *v1.Flu
 	return nil
 }
 
-// remove deletes objects and waits until they are gone. What is exempt from pruning stays and is not waited for.
-func (r *FluxInstanceReconciler) remove(ctx context.Context, objects []*unstructured.Unstructured) error {
-	deleted, _, err := r.Applier.Prune(ctx, objects)
+// quiesce stops the controllers among the objects and releases the objects of the definitions among them from the finalizers of Flux: then
+// nobody reacts when those objects go along with their definition, and what they deployed stays.
+func (r *FluxInstanceReconciler) quiesce(ctx context.Context, objects []*unstructured.Unstructured) error {
+	if err := r.stop(ctx, ofKind(objects, "Deployment")); err != nil {
+		return fmt.Errorf("stopping the controllers: %w", err)
+	}
+	released, err := r.Applier.ReleaseFinalizers(ctx, namesOf(ofKind(objects, "CustomResourceDefinition")), nil)
+	if err != nil {
+		return fmt.Errorf("releasing Flux objects from their finalizers: %w", err)
+	}
+	log.FromContext(ctx).Info("released Flux objects from their finalizers", "count", released)
+	return nil
+}
+
+// stop deletes controllers and waits until their pods are gone, also those of a controller that was deleted before.
+func (r *FluxInstanceReconciler) stop(ctx context.Context, deployments []*unstructured.Unstructured) error {
+	leaving, err := r.delete(ctx, deployments)
 	if err != nil {
 		return err
 	}
+	err = r.awaitGone(ctx, leaving, signalPatience)
+	if _, late := errors.AsType[*apply.RemainingError](err); !late || ctx.Err() != nil {
+		return err
+	}
+	ended, err := r.Applier.EndPods(ctx, leaving, lastGrace)
+	if err != nil {
+		return err
+	}
+	log.FromContext(ctx).Info("asked pods once more to end", "pods", ended, "grace", lastGrace)
+	return r.awaitGone(ctx, leaving, goneTimeout)
+}
+
+// remove deletes objects and waits until they are gone.
+func (r *FluxInstanceReconciler) remove(ctx context.Context, objects []*unstructured.Unstructured) error {
+	leaving, err := r.delete(ctx, objects)
+	if err != nil {
+		return err
+	}
+	return r.awaitGone(ctx, leaving, goneTimeout)
+}
+
+// delete returns the objects that are going; what is exempt from pruning stays.
+func (r *FluxInstanceReconciler) delete(ctx context.Context, objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	changes, _, err := r.Applier.Prune(ctx, objects)
 	var leaving []*unstructured.Unstructured
-	for _, change := range deleted {
+	for _, change := range changes {
 		if change.Action == apply.Deleted {
 			leaving = append(leaving, change.Object)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, goneTimeout)
+	return leaving, err
+}
+
+func (r *FluxInstanceReconciler) awaitGone(ctx context.Context, objects []*unstructured.Unstructured, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return r.Applier.WaitGone(ctx, leaving)
+	return r.Applier.WaitGone(ctx, objects)
 }
 
 func (r *FluxInstanceReconciler) concludeUninstall(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, err error) (ctrl.Result, error) {

@@ -94,7 +94,7 @@ const (
 
 // Change is what became of one object.
 type Change struct {
-	// Object names the object and holds nothing else, except for the pod selector of a deleted workload.
+	// Object names the object and holds nothing else.
 	Object *unstructured.Unstructured
 	// Action says what was done.
 	Action Action

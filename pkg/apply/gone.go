@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -62,10 +63,10 @@ func (e *RemainingError) Unwrap() []error {
 	return e.causes
 }
 
-// WaitGone returns when none of the objects exists any more, and of workloads that hold their selector, as Prune returns them, none of the
-// pods either. The deadline comes from the context; when it passes, a *RemainingError names what is left and its finalizers.
+// WaitGone returns when none of the objects exists any more, and of workloads none of the pods either, also where the workload itself was gone
+// before. The deadline comes from the context; when it passes, a *RemainingError names what is left and its finalizers.
 // Kinds that are no longer served count as gone. One list and, where something is left, one watch of metadata is made for each kind and
-// namespace of objects that carry owner labels, and for each object that does not.
+// namespace of objects that carry owner labels, for each object that does not, and for the pods of each namespace that has workloads.
 func (a *Applier) WaitGone(ctx context.Context, objects []*unstructured.Unstructured) error {
 	var mu sync.Mutex
 	var left []Remaining
@@ -94,14 +95,13 @@ func (a *Applier) WaitGone(ctx context.Context, objects []*unstructured.Unstruct
 // goal is one request's worth of objects that are to disappear.
 type goal struct {
 	selection
-	// ids are the objects meant, nil for everything that is selected.
-	ids map[ID]bool
+	// means tells which of the selected objects are meant.
+	means func(*metav1.PartialObjectMetadata) bool
 }
 
 // goals returns what to list and watch until the objects are gone.
 func (a *Applier) goals(objects []*unstructured.Unstructured) []goal {
-	var found []goal
-	index := map[selection]int{}
+	members := map[selection]map[ID]bool{}
 	for _, obj := range objects {
 		s := selection{kind: obj.GroupVersionKind(), namespace: obj.GetNamespace()}
 		if owner := a.ownerOf(obj); owner != nil {
@@ -109,18 +109,16 @@ func (a *Applier) goals(objects []*unstructured.Unstructured) []goal {
 		} else {
 			s.name = obj.GetName()
 		}
-		i, known := index[s]
-		if !known {
-			i = len(found)
-			index[s] = i
-			found = append(found, goal{selection: s, ids: map[ID]bool{}})
+		if members[s] == nil {
+			members[s] = map[ID]bool{}
 		}
-		found[i].ids[IDOf(obj)] = true
-		if pods := podSelector(obj); pods != nil && isWorkload(obj.GroupVersionKind().GroupKind()) {
-			found = append(found, goal{selection: selection{kind: podKind, namespace: obj.GetNamespace(), labels: pods.String()}})
-		}
+		members[s][IDOf(obj)] = true
 	}
-	return found
+	var found []goal
+	for s, ids := range members {
+		found = append(found, goal{selection: s, means: func(live *metav1.PartialObjectMetadata) bool { return ids[s.idOf(live)] }})
+	}
+	return append(found, podsOf(objects)...)
 }
 
 // awaitGone waits for one goal. It returns what is left when the context is done, or an error where the API server refuses to tell.
@@ -154,11 +152,11 @@ func (a *Applier) watchGone(ctx context.Context, g goal, left map[ID]Remaining) 
 	}
 	clear(left)
 	note := func(kind watch.EventType, live *metav1.PartialObjectMetadata) {
-		id := ID{Group: g.kind.Group, Kind: g.kind.Kind, Namespace: live.Namespace, Name: live.Name}
+		id := g.idOf(live)
 		switch {
 		case kind == watch.Deleted:
 			delete(left, id)
-		case g.ids == nil || g.ids[id]:
+		case g.means(live):
 			left[id] = Remaining{Object: id, Terminating: live.DeletionTimestamp != nil, Finalizers: live.Finalizers}
 		}
 	}

@@ -70,7 +70,10 @@ func (a *Applier) recreate(ctx context.Context, obj *unstructured.Unstructured) 
 	}
 	gone, cancel := context.WithTimeout(ctx, recreateTimeout)
 	defer cancel()
-	byName := goal{selection: selection{kind: obj.GroupVersionKind(), namespace: obj.GetNamespace(), name: obj.GetName()}, ids: map[ID]bool{IDOf(obj): true}}
+	byName := goal{
+		selection: selection{kind: obj.GroupVersionKind(), namespace: obj.GetNamespace(), name: obj.GetName()},
+		means:     func(*metav1.PartialObjectMetadata) bool { return true },
+	}
 	left, err := a.awaitGone(gone, byName)
 	if len(left) > 0 {
 		err = &RemainingError{Objects: left, causes: whyDone(gone)}

@@ -21,7 +21,6 @@ import (
 //
 // It returns what was done in that order, the survivors, which are the objects whose deletion was not confirmed as accepted and is to be
 // tried again, and a joined *ObjectError for each of them. A failed object does not keep others from being deleted, unless the context ends.
-// A deleted workload's Change.Object keeps its pod selector for WaitGone.
 func (a *Applier) Prune(ctx context.Context, stale []*unstructured.Unstructured) (deleted []Change, survivors []*unstructured.Unstructured, err error) {
 	stages := staged(stale)
 	slices.Reverse(stages)
@@ -59,8 +58,8 @@ func (a *Applier) prune(ctx context.Context, obj *unstructured.Unstructured) (*C
 	change := &Change{Object: reference(obj)}
 	// A conflict means that the object was replaced by another one of the same name since it was read; it is looked at anew.
 	err := persist(ctx, patienceWith, func() error {
-		live, selector, err := a.read(ctx, obj)
-		if err != nil {
+		live := metadataOf(obj)
+		if err := a.client.Get(ctx, client.ObjectKeyFromObject(obj), live); err != nil {
 			return err
 		}
 		if !contains(live.Labels, owner) || isExempt(live) {
@@ -68,9 +67,6 @@ func (a *Applier) prune(ctx context.Context, obj *unstructured.Unstructured) (*C
 			return nil
 		}
 		change.Action = Deleted
-		if selector != nil {
-			change.Object.Object["spec"] = map[string]any{"selector": selector}
-		}
 		return a.remove(ctx, live, metav1.DeletePropagationBackground)
 	})
 	if apierrors.IsNotFound(err) || isUnserved(err) {
@@ -81,25 +77,6 @@ func (a *Applier) prune(ctx context.Context, obj *unstructured.Unstructured) (*C
 		return nil, err
 	}
 	return change, nil
-}
-
-// read returns the metadata of a live object, and the pod selector of a workload.
-func (a *Applier) read(ctx context.Context, obj *unstructured.Unstructured) (*metav1.PartialObjectMetadata, map[string]any, error) {
-	meta := metadataOf(obj)
-	key := client.ObjectKeyFromObject(obj)
-	if !isWorkload(obj.GroupVersionKind().GroupKind()) {
-		return meta, nil, a.client.Get(ctx, key, meta)
-	}
-	live := reference(obj)
-	if err := a.client.Get(ctx, key, live); err != nil {
-		return nil, nil, err
-	}
-	meta.UID = live.GetUID()
-	meta.Labels = live.GetLabels()
-	meta.Annotations = live.GetAnnotations()
-	meta.DeletionTimestamp = live.GetDeletionTimestamp()
-	selector, _, _ := unstructured.NestedMap(live.Object, "spec", "selector")
-	return meta, selector, nil
 }
 
 // ownerOf returns the labels that a live object must carry to be deleted, or nil if that is not known.

@@ -179,6 +179,26 @@ var _ = Describe("WaitGone", func() {
 		Eventually(result, 2*time.Second).Should(Receive(BeNil()))
 	})
 
+	It("waits for the pods of a Deployment that was gone before, and for nobody else's", func(ctx SpecContext) {
+		w := newWorld(ctx)
+		app := w.deployment("app")
+		running := corev1.PodStatus{Phase: corev1.PodRunning}
+		pod := w.pod(ctx, app, running)
+		w.pod(ctx, w.deployment("app-two"), running)
+		stray := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "app-stray", Namespace: w.ns, Labels: pod.Labels},
+			Spec:       pod.Spec,
+		}
+		Expect(admin.Create(ctx, stray)).To(Succeed())
+
+		err := w.applier.WaitGone(until(ctx, 300*time.Millisecond), []*unstructured.Unstructured{byName(app)})
+		remaining, ok := errors.AsType[*apply.RemainingError](err)
+		Expect(ok).To(BeTrue())
+		Expect(remaining.Objects).To(ConsistOf(HaveField("Object.Name", pod.Name)))
+		Expect(admin.Delete(ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
+		Expect(w.applier.WaitGone(ctx, []*unstructured.Unstructured{byName(app)})).To(Succeed())
+	})
+
 	It("returns at once when nothing is left", func(ctx SpecContext) {
 		w := newWorld(ctx)
 		unknown := w.object("apiVersion: nobody.example.com/v1\nkind: Unknown\nmetadata: {name: x}")
@@ -186,6 +206,50 @@ var _ = Describe("WaitGone", func() {
 		Expect(w.applier.WaitGone(ctx, nil)).To(Succeed())
 	})
 })
+
+var _ = Describe("EndPods", func() {
+	It("shortens what pods have left to end, and leaves the pods of others alone", func(ctx SpecContext) {
+		w := newWorld(ctx)
+		app, other := w.deployment("app"), w.deployment("other")
+		running := corev1.PodStatus{Phase: corev1.PodRunning}
+		deaf, fresh, theirs := w.pod(ctx, app, running), w.pod(ctx, app, running), w.pod(ctx, other, running)
+		Expect(admin.Delete(ctx, deaf, client.GracePeriodSeconds(600))).To(Succeed())
+
+		ended, err := w.applier.EndPods(ctx, []*unstructured.Unstructured{byName(app), w.configMap("settings", nil)}, 10*time.Second)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(ended).To(ConsistOf(apply.IDOf(podNamed(w.ns, deaf.Name)), apply.IDOf(podNamed(w.ns, fresh.Name))))
+		for _, pod := range []*corev1.Pod{deaf, fresh} {
+			Expect(admin.Get(ctx, client.ObjectKeyFromObject(pod), pod)).To(Succeed())
+			Expect(pod.DeletionTimestamp).NotTo(BeNil())
+			Expect(*pod.DeletionGracePeriodSeconds).To(BeEquivalentTo(10))
+		}
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(theirs), theirs)).To(Succeed())
+		Expect(theirs.DeletionTimestamp).To(BeNil())
+	})
+
+	It("names the pods that it may not delete", func(ctx SpecContext) {
+		w := newWorld(ctx)
+		app := w.deployment("app")
+		pod := w.pod(ctx, app, corev1.PodStatus{Phase: corev1.PodRunning})
+		w.traffic.respond(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodDelete {
+				return refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, "no permission"), nil
+			}
+			return nil, errPass
+		})
+		_, err := w.applier.EndPods(ctx, []*unstructured.Unstructured{byName(app)}, time.Second)
+		Expect(err).To(MatchError(ContainSubstring("Pod/" + w.ns + "/" + pod.Name + ": no permission")))
+	})
+})
+
+func podNamed(namespace, name string) *unstructured.Unstructured {
+	pod := &unstructured.Unstructured{}
+	pod.SetAPIVersion("v1")
+	pod.SetKind("Pod")
+	pod.SetNamespace(namespace)
+	pod.SetName(name)
+	return pod
+}
 
 var _ = Describe("ReleaseFinalizers", func() {
 	const flux, other = "finalizers.fluxcd.io", "example.com/keep"

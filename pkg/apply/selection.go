@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -31,6 +32,11 @@ func selectionOf(obj *unstructured.Unstructured) selection {
 	}
 	s.name = obj.GetName()
 	return s
+}
+
+// idOf names one of the selected objects, which do not tell their kind in lists.
+func (s selection) idOf(live metav1.Object) ID {
+	return ID{Group: s.kind.Group, Kind: s.kind.Kind, Namespace: live.GetNamespace(), Name: live.GetName()}
 }
 
 // options returns the selection as request options.

@@ -208,11 +208,24 @@ func notReady(err error) []apply.NotReady {
 }
 
 // pod creates a pod of a Deployment in a state.
+// pod makes a pod as the ReplicaSet of a Deployment would, on a node if the status says that it runs.
 func (w *world) pod(ctx context.Context, deployment *unstructured.Unstructured, status corev1.PodStatus) *corev1.Pod {
 	GinkgoHelper()
+	const hash = "5d4f8c7b9"
+	controller := true
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: deployment.GetName() + "-", Namespace: w.ns, Labels: map[string]string{"app": deployment.GetName()}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "manager", Image: "example.com/x"}}},
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: deployment.GetName() + "-", Namespace: w.ns,
+			Labels: map[string]string{"app": deployment.GetName(), "pod-template-hash": hash},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: deployment.GetName() + "-" + hash, UID: "1", Controller: &controller,
+			}},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "manager", Image: "example.com/x"}}},
+	}
+	if status.Phase == corev1.PodRunning {
+		// The API server deletes pods on nodes only when the node says that they ended.
+		pod.Spec.NodeName = "node"
 	}
 	Expect(admin.Create(ctx, pod)).To(Succeed())
 	pod.Status = status

@@ -10,17 +10,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The folder of an artifact holds it as it was published, with its signatures, and unpacked.
-const (
-	layoutDir = "layout"
-	treeDir   = "tree"
-)
+// treesDir is the folder of the cache with the unpacked artifacts, beside the folders with the packed ones.
+const treesDir = "unpacked"
 
 // item is one artifact of a store.
 type item struct {
 	digest string
-	dir    string
-	limits Limits
+	// layout is the folder with the artifact as it was published, and its signatures; tree the one with its files.
+	layout, tree string
+	limits       Limits
 
 	// users counts open catalogs and those that are being opened; the store guards it. What has users stays on disk.
 	users int
@@ -34,7 +32,14 @@ type item struct {
 
 func newItem(dir, digest string, limits Limits) *item {
 	_, hex, _ := strings.Cut(digest, ":")
-	return &item{digest: digest, dir: filepath.Join(dir, hex), limits: limits, turn: make(chan struct{}, 1), verified: map[string]Verification{}}
+	return &item{
+		digest:   digest,
+		layout:   filepath.Join(dir, hex),
+		tree:     filepath.Join(dir, treesDir, hex),
+		limits:   limits,
+		turn:     make(chan struct{}, 1),
+		verified: map[string]Verification{},
+	}
 }
 
 // ready tells whether the artifact is unpacked, and trusted by the verifier.
@@ -62,7 +67,7 @@ func (it *item) open(verifier Verifier) *Catalog {
 
 // prepare makes the artifact ready. Nothing but its manifest and its signatures is fetched before it is trusted.
 func (it *item) prepare(ctx context.Context, source *Source, verifier Verifier) error {
-	p, err := newPuller(ctx, filepath.Join(it.dir, layoutDir), source.repository, it.limits)
+	p, err := newPuller(ctx, it.layout, source.repository, it.limits)
 	if err != nil {
 		return err
 	}
@@ -91,11 +96,10 @@ func (it *item) prepare(ctx context.Context, source *Source, verifier Verifier) 
 }
 
 func (it *item) unpack(ctx context.Context, p *puller, layer ocispec.Descriptor) error {
-	dir := filepath.Join(it.dir, treeDir)
-	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
+	if err := errors.Join(os.RemoveAll(it.tree), os.Mkdir(it.tree, 0o700)); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := os.OpenRoot(it.tree)
 	if err != nil {
 		return err
 	}
@@ -104,7 +108,7 @@ func (it *item) unpack(ctx context.Context, p *puller, layer ocispec.Descriptor)
 		it.catalog, err = open(root.FS())
 	}
 	if err != nil {
-		return errors.Join(err, root.Close(), os.RemoveAll(dir))
+		return errors.Join(err, root.Close(), os.RemoveAll(it.tree))
 	}
 	it.catalog.Digest = it.digest
 	it.root = root

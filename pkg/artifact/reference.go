@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -41,25 +42,30 @@ func ParseReference(address string) (Reference, error) {
 	if len(address) > maxReference {
 		return Reference{}, fmt.Errorf("parsing the address of an artifact: it has %d characters, at most %d are allowed", len(address), maxReference)
 	}
+	ref, err := parse(address)
+	if err != nil {
+		return Reference{}, fmt.Errorf("parsing artifact address %q: %w", withoutUser(address), err)
+	}
+	return ref, nil
+}
+
+func parse(address string) (Reference, error) {
 	rest, ok := strings.CutPrefix(address, scheme)
 	if !ok {
-		return Reference{}, fmt.Errorf("parsing artifact address %q: begin it with %s, as in oci://ghcr.io/organisation/repository:tag", withoutUser(address), scheme)
+		return Reference{}, errors.New("begin it with " + scheme + ", as in oci://ghcr.io/organisation/repository:tag")
 	}
 	host, path, _ := strings.Cut(rest, "/")
 	if strings.Contains(host, "@") {
-		return Reference{}, fmt.Errorf("parsing artifact address %q: remove the user and password before the host, credentials belong into a Secret", withoutUser(address))
+		return Reference{}, errors.New("remove the user and password before the host: credentials belong into a Secret")
 	}
 	if !hostPattern.MatchString(host) {
-		return Reference{}, fmt.Errorf("parsing artifact address %q: %q is no registry, write its host and optionally a port, as in registry.example.com:5000", address, host)
+		return Reference{}, errors.New("there is no registry, write its host and optionally a port, as in oci://registry.example.com:5000/repository")
 	}
 	ref, err := parsePath(path)
 	if err != nil {
-		return Reference{}, fmt.Errorf("parsing artifact address %q: %w", address, err)
+		return Reference{}, err
 	}
 	ref.Registry = host
-	if err := ref.oras().ValidateRegistry(); err != nil {
-		return Reference{}, fmt.Errorf("parsing artifact address %q: %q is no registry, write its host and optionally a port", address, host)
-	}
 	return ref, nil
 }
 
@@ -100,9 +106,9 @@ func (r Reference) oras() registry.Reference {
 	return registry.Reference{Registry: r.Registry, Repository: r.Repository}
 }
 
-// withoutUser hides what may be a password: everything before the last @ of an address that was not understood.
+// withoutUser hides what may be a password: everything before an @ that no digest follows.
 func withoutUser(address string) string {
-	if i := strings.LastIndex(address, "@"); i >= 0 {
+	if i := strings.LastIndex(address, "@"); i >= 0 && !strings.HasPrefix(address[i:], "@sha256:") {
 		return "…" + address[i:]
 	}
 	return address

@@ -73,19 +73,8 @@ func NewStore(dir string, limits Limits) (*Store, error) {
 
 // begin removes what an earlier process unpacked: somebody may have changed it since, and nobody could tell.
 func (s *Store) begin() error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
-	}
-	names, err := s.folders()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := os.RemoveAll(filepath.Join(s.dir, name, treeDir)); err != nil {
-			return err
-		}
-	}
-	return nil
+	trees := filepath.Join(s.dir, treesDir)
+	return errors.Join(os.RemoveAll(trees), os.MkdirAll(trees, 0o700))
 }
 
 // Open opens the artifact with the digest: from memory, from the folder after a check of its content, or from its source. Only what is missing is fetched.
@@ -141,7 +130,7 @@ func (s *Store) release(it *item) {
 	defer s.mu.Unlock()
 	it.users--
 	now := time.Now()
-	_ = os.Chtimes(it.dir, now, now) // when it was used last; there is no folder when nothing could be fetched
+	_ = os.Chtimes(it.layout, now, now) // when it was used last; there is no folder when nothing could be fetched
 	if it.users == 0 && it.root == nil {
 		delete(s.items, it.digest)
 	}
@@ -172,7 +161,7 @@ func (s *Store) evict() error {
 			delete(s.items, digest)
 			it.close()
 		}
-		if err := os.RemoveAll(filepath.Join(s.dir, f.name)); err != nil {
+		if err := errors.Join(os.RemoveAll(filepath.Join(s.dir, treesDir, f.name)), os.RemoveAll(filepath.Join(s.dir, f.name))); err != nil {
 			return fmt.Errorf("removing an old artifact from the cache: %w", err)
 		}
 		total -= f.size
@@ -187,41 +176,34 @@ type folder struct {
 	used time.Time
 }
 
-// measure lists the artifacts on disk, the longest unused first.
+// measure lists the artifacts on disk, and nothing else that may lie there, the longest unused first.
 func (s *Store) measure() ([]folder, error) {
-	names, err := s.folders()
-	if err != nil {
-		return nil, err
-	}
-	var found []folder
-	for _, name := range names {
-		info, err := os.Stat(filepath.Join(s.dir, name))
-		if err != nil {
-			return nil, err
-		}
-		size, err := usage(filepath.Join(s.dir, name))
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, folder{name, size, info.ModTime()})
-	}
-	slices.SortFunc(found, func(a, b folder) int { return a.used.Compare(b.used) })
-	return found, nil
-}
-
-// folders lists the names of the artifacts on disk, and nothing else that may lie there.
-func (s *Store) folders() ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	var found []folder
 	for _, entry := range entries {
-		if entry.IsDir() && digestPattern.MatchString("sha256:"+entry.Name()) {
-			names = append(names, entry.Name())
+		name := entry.Name()
+		if !digestPattern.MatchString("sha256:" + name) {
+			continue
 		}
+		info, err := entry.Info()
+		if err != nil {
+			return nil, err
+		}
+		layout, err := usage(filepath.Join(s.dir, name))
+		if err != nil {
+			return nil, err
+		}
+		tree, err := usage(filepath.Join(s.dir, treesDir, name))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, folder{name, layout + tree, info.ModTime()})
 	}
-	return names, nil
+	slices.SortFunc(found, func(a, b folder) int { return a.used.Compare(b.used) })
+	return found, nil
 }
 
 // usage adds up the files below a folder; those that vanish meanwhile do not count.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	. "github.com/onsi/ginkgo/v2"
@@ -13,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
@@ -63,7 +61,7 @@ func installing() {
 		eventually(ctx, soonLimit, "the second commit to run", func(ctx context.Context) error { return answers(ctx, second) })
 		Expect(get(ctx, workloadKey(site.WorkloadConfig), &corev1.ConfigMap{}).Data).To(HaveKeyWithValue("message", second.Message))
 		Expect(workloadPod(ctx).UID).NotTo(Equal(before.UID))
-		applied, _, err := unstructured.NestedString(get(ctx, key(site.Namespace), kustomization()).Object, "status", "lastAppliedRevision")
+		applied, _, err := unstructured.NestedString(get(ctx, key(site.Namespace), fluxObject("Kustomization")).Object, "status", "lastAppliedRevision")
 		must(err)
 		Expect(applied).To(HaveSuffix("@sha1:" + commit))
 	})
@@ -88,43 +86,6 @@ func answers(ctx context.Context, wanted site.FleetState) error {
 		return fmt.Errorf("the sample app says %q", said)
 	}
 	return nil
-}
-
-// requestSync asks source-controller to look now, as "flux reconcile" does. The operator must leave the annotation alone.
-func requestSync(ctx context.Context) {
-	GinkgoHelper()
-	source := get(ctx, key(site.Namespace), fluxObject("source.toolkit.fluxcd.io", "GitRepository"))
-	before := source.DeepCopy()
-	now := time.Now().Format(time.RFC3339Nano)
-	source.SetAnnotations(map[string]string{meta.ReconcileRequestAnnotation: now})
-	for name, value := range before.GetAnnotations() {
-		if name != meta.ReconcileRequestAnnotation {
-			annotations := source.GetAnnotations()
-			annotations[name] = value
-			source.SetAnnotations(annotations)
-		}
-	}
-	must(here.Client.Patch(ctx, source, client.MergeFrom(before)))
-	eventually(ctx, soonLimit, "source-controller to handle the request", func(ctx context.Context) error {
-		source := fluxObject("source.toolkit.fluxcd.io", "GitRepository")
-		if err := here.Client.Get(ctx, key(site.Namespace), source); err != nil {
-			return err
-		}
-		if handled, _, _ := unstructured.NestedString(source.Object, "status", "lastHandledReconcileAt"); handled != now {
-			return fmt.Errorf("handled is %q, asked for %q, annotation %q", handled, now, source.GetAnnotations()[meta.ReconcileRequestAnnotation])
-		}
-		return nil
-	})
-}
-
-func fluxObject(group, kind string) *unstructured.Unstructured {
-	obj := &unstructured.Unstructured{}
-	obj.SetGroupVersionKind(schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind})
-	return obj
-}
-
-func kustomization() *unstructured.Unstructured {
-	return fluxObject("kustomize.toolkit.fluxcd.io", "Kustomization")
 }
 
 // checkConditions checks what a successful pass leaves: Ready alone.

@@ -104,10 +104,20 @@ func refusing() {
 	})
 }
 
-// stalls changes the instance to something that cannot be had, checks that the operator says so and touches nothing, and goes back.
+// stalls changes the README's instance to something that cannot be had, checks that the operator says so and touches nothing, and goes back.
 func stalls(ctx context.Context, words []string, edit func(*v1.FluxInstance)) {
 	GinkgoHelper()
-	const reason = v1.ReasonBuildFailed
+	objects := versions(ctx)
+	refused(ctx, v1.ReasonBuildFailed, words, edit)
+	deploymentsAvailable(ctx, defaultControllers()...)
+
+	asInReadme(ctx)
+	Expect(versions(ctx)).To(Equal(objects))
+}
+
+// refused changes the instance to something that cannot be had and checks that the operator says so, with all the words, and touches nothing.
+func refused(ctx context.Context, reason string, words []string, edit func(*v1.FluxInstance)) {
+	GinkgoHelper()
 	before := ready(ctx)
 	objects := versions(ctx)
 	change(ctx, edit)
@@ -126,10 +136,6 @@ func stalls(ctx context.Context, words []string, edit func(*v1.FluxInstance)) {
 	Expect(instance.Status.History.Latest().LastReconciledStatus).To(Equal(reason))
 	must(contains(messages(ctx, reason), words[len(words)-1]))
 	Expect(versions(ctx)).To(Equal(objects), "the running version was touched")
-	deploymentsAvailable(ctx, defaultControllers()...)
-
-	asInReadme(ctx)
-	Expect(versions(ctx)).To(Equal(objects))
 }
 
 // versions are identities and generations of the controllers' Deployments.

@@ -75,15 +75,21 @@ func serving() {
 	It("runs without rights on its node", func(ctx context.Context) {
 		container := pod.Spec.Containers[0]
 		Expect(*container.SecurityContext.ReadOnlyRootFilesystem).To(BeTrue())
-		pid, err := site.Process(pod)
-		must(err)
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		must(err)
-		Expect(string(status)).To(MatchRegexp(`(?m)^Uid:\s+65532\s`))
-		Expect(string(status)).To(MatchRegexp(`(?m)^CapEff:\s+0+$`))
-		Expect(string(status)).To(MatchRegexp(`(?m)^Seccomp:\s+2$`))
+		runsConfined(pod, 65532)
 		Expect(pod.Status.ContainerStatuses[0].RestartCount).To(BeZero())
 	})
+}
+
+// runsConfined checks that the process in a pod's first container has the user, no capabilities and a filter of system calls.
+func runsConfined(pod *corev1.Pod, user int64) {
+	GinkgoHelper()
+	pid, err := site.Process(pod)
+	must(err)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	must(err)
+	Expect(string(status)).To(MatchRegexp(fmt.Sprintf(`(?m)^Uid:\s+%d\s`, user)), pod.Name)
+	Expect(string(status)).To(MatchRegexp(`(?m)^CapEff:\s+0+$`), pod.Name)
+	Expect(string(status)).To(MatchRegexp(`(?m)^Seccomp:\s+2$`), pod.Name)
 }
 
 // token returns a token of a service account in the namespace default, which is made when it does not exist.

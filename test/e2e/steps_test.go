@@ -160,7 +160,7 @@ func workloadPod(ctx context.Context) *corev1.Pod {
 	GinkgoHelper()
 	var pod *corev1.Pod
 	eventually(ctx, soonLimit, "the sample app to run", func(ctx context.Context) error {
-		if err := available(ctx, client.ObjectKey{Namespace: site.WorkloadNamespace, Name: site.Workload}); err != nil {
+		if err := available(ctx, workloadKey(site.Workload)); err != nil {
 			return err
 		}
 		pods := &corev1.PodList{}

@@ -35,7 +35,7 @@ func TestEndToEnd(t *testing.T) {
 
 var _ = BeforeSuite(func(ctx context.Context) {
 	began = time.Now()
-	s, err := site.Up(ctx, site.Options{Name: "e2e", Progress: GinkgoWriter})
+	s, err := site.Up(ctx, site.Options{Name: "e2e", APIServerArgs: mutatingPolicies(), Progress: GinkgoWriter})
 	must(err)
 	here = s
 	DeferCleanup(func(ctx context.Context) { must(s.Down(ctx)) })
@@ -57,6 +57,9 @@ var _ = Describe("The operator", Ordered, func() {
 	Context("serving", serving)
 	Context("uninstalling", uninstalling)
 	Context("upgrading", upgrading)
+	Context("running everything", runningEverything)
+	Context("on OpenShift", onOpenShift)
+	Context("syncing from elsewhere", syncingFromElsewhere)
 	Context("being killed", beingKilled)
 	Context("looking back", lookingBack)
 })

@@ -32,6 +32,8 @@ type Options struct {
 	Name string
 	// Flux are the releases whose controllers have to be in the registry, for example "2.9.4". Default: all that have binaries.
 	Flux []string
+	// APIServerArgs are added to the API server's arguments.
+	APIServerArgs []string
 	// Keep leaves the cluster running on [Site.Down]. The environment variable KEEP_TESTBED=1 does the same.
 	Keep bool
 	// Progress receives a line per step. Default os.Stderr.
@@ -86,7 +88,8 @@ func (s *Site) start(ctx context.Context, opts Options, source string) error {
 		}
 	}
 	cluster, err := testbed.Up(ctx, testbed.Options{
-		Name: opts.Name, Kubernetes: os.Getenv("K8S_VERSION"), Node: testbed.NodeReal, Audit: true, Progress: s.progress,
+		Name: opts.Name, Kubernetes: os.Getenv("K8S_VERSION"), Node: testbed.NodeReal, Audit: true,
+		APIServerArgs: opts.APIServerArgs, Progress: s.progress,
 	})
 	if err != nil {
 		return err

@@ -53,6 +53,7 @@ func newIdleHub(t *testing.T, layers ...func(http.Handler) http.Handler) *hub {
 		t.Fatal(err)
 	}
 	repository.PlainHTTP = true
+	repository.MaxMetadataBytes = 64 << 20
 	h := &hub{backdoor: repository}
 	handler := http.Handler(inner)
 	for i := range layers {

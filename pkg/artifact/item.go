@@ -67,6 +67,7 @@ func (it *item) open(verifier Verifier) *Catalog {
 
 // prepare makes the artifact ready. Nothing but its manifest and its signatures is fetched before it is trusted.
 func (it *item) prepare(ctx context.Context, source *Source, verifier Verifier) error {
+	defer os.RemoveAll(filepath.Join(it.layout, "ingest")) // where the layout leaves what could not be fetched whole
 	p, err := newPuller(ctx, it.layout, source.repository, it.limits)
 	if err != nil {
 		return err

@@ -56,10 +56,10 @@ func (p *puller) fetchSignatures(ctx context.Context, subject ocispec.Descriptor
 	return p.fetchReferrers(ctx, referrers)
 }
 
-// fetchReferrers copies what may be a signature: the type is for the registry to say, and some do not.
+// fetchReferrers copies what may be a signature. Registries should tell the type; some tell nothing, or that of the configuration, which is empty.
 func (p *puller) fetchReferrers(ctx context.Context, referrers []ocispec.Descriptor) error {
 	likely := slices.DeleteFunc(referrers, func(d ocispec.Descriptor) bool {
-		return d.ArtifactType != "" && !strings.HasPrefix(d.ArtifactType, bundleType)
+		return d.ArtifactType != "" && d.ArtifactType != ocispec.MediaTypeEmptyJSON && !strings.HasPrefix(d.ArtifactType, bundleType)
 	})
 	for _, referrer := range likely[:min(len(likely), maxFetched)] {
 		if err := p.fetchSignature(ctx, referrer); err != nil {

@@ -37,9 +37,10 @@ func runningPod(ctx context.Context, controller string) *corev1.Pod {
 		Spec: corev1.PodSpec{NodeName: "node", Containers: []corev1.Container{{Name: "manager", Image: "example.com/x"}}},
 	}
 	Expect(k8s.Create(ctx, pod)).To(Succeed())
-	DeferCleanup(func(ctx SpecContext) {
+	end := func(ctx context.Context) {
 		Expect(client.IgnoreNotFound(k8s.Delete(ctx, pod, client.GracePeriodSeconds(0)))).To(Succeed())
-	})
+	}
+	DeferCleanup(end)
 	return pod
 }
 

@@ -135,13 +135,10 @@ func (r *run) object(ctx context.Context, s stage, obj *unstructured.Unstructure
 	})
 	id := IDOf(obj)
 	if immutable := asImmutable(id, err); immutable != nil {
-		if !mayRecreate(obj) {
-			return nil, immutable
-		}
-		live, err = r.recreate(ctx, obj)
+		live, err = r.recreate(ctx, obj, immutable)
 	}
 	if err != nil {
-		return nil, err
+		return nil, inWordsOfStorage(obj, err)
 	}
 	now := observe(obj, live, r.manager)
 	change := &Change{Object: reference(obj), Observed: now, Action: r.before.actionOf(now, r.previous[id], live)}

@@ -2,13 +2,16 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
@@ -42,31 +45,58 @@ func asImmutable(id ID, err error) *ImmutableError {
 	return &ImmutableError{Object: id, Field: said.Details.Causes[0].Field, Cause: err}
 }
 
-// mayRecreate tells whether an object may be deleted to change an immutable field: bindings, which hold nothing else, and whatever the user
-// says. What takes others' objects along is never deleted.
-func mayRecreate(obj *unstructured.Unstructured) bool {
-	switch obj.GetKind() {
-	case "ClusterRoleBinding", "RoleBinding":
-		return true
-	case "CustomResourceDefinition", "Namespace":
-		return false
-	}
-	return strings.EqualFold(obj.GetAnnotations()[v1.ForceAnnotation], v1.EnabledValue)
+// disposable are the kinds of which nothing is lost when another object takes the place of one: all they hold is in the set.
+var disposable = map[schema.GroupKind]bool{
+	{Group: "apps", Kind: "Deployment"}:                              true,
+	{Group: "batch", Kind: "Job"}:                                    true,
+	{Kind: "Service"}:                                                true,
+	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRoleBinding"}: true,
+	{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:        true,
 }
 
-// recreate deletes an object and applies it again. Whoever recreates it in between is not deleted.
-func (a *Applier) recreate(ctx context.Context, obj *unstructured.Unstructured) (*metav1.PartialObjectMetadata, error) {
-	live := metadataOf(obj)
-	err := persist(ctx, patienceWith, func() error {
-		return a.client.Get(ctx, client.ObjectKeyFromObject(obj), live)
-	})
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("reading the object to recreate it: %w", err)
-	}
-	if err == nil {
-		if err := a.remove(ctx, live, metav1.DeletePropagationBackground); err != nil {
-			return nil, fmt.Errorf("deleting the object to recreate it: %w", err)
+// mayRecreate tells whether a live object may be deleted to change an immutable field: one that holds nothing, as a claim without a volume, and
+// whatever the user says. What takes others' objects along is never deleted.
+func mayRecreate(obj, live *unstructured.Unstructured) bool {
+	kind := obj.GroupVersionKind().GroupKind()
+	switch kind {
+	case crdKind, schema.GroupKind{Kind: "Namespace"}:
+		return false
+	case claimKind:
+		if phase, _, _ := unstructured.NestedString(live.Object, "status", "phase"); phase == string(corev1.ClaimPending) {
+			return true
 		}
+	}
+	return disposable[kind] || strings.EqualFold(obj.GetAnnotations()[v1.ForceAnnotation], v1.EnabledValue)
+}
+
+// errLeaving means that somebody else has deleted an object which is not gone yet.
+var errLeaving = errors.New("the object is being deleted; it is created anew when it is gone")
+
+// recreate deletes an object and applies it again if it may go, and returns the refusal if not. Whoever changes or recreates it in between has
+// it looked at anew.
+func (a *Applier) recreate(ctx context.Context, obj *unstructured.Unstructured, refused *ImmutableError) (*metav1.PartialObjectMetadata, error) {
+	kept := false
+	err := persist(ctx, patienceWith, func() error {
+		live := reference(obj)
+		if err := a.client.Get(ctx, client.ObjectKeyFromObject(obj), live); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if live.GetDeletionTimestamp() != nil {
+			return errLeaving
+		}
+		if !mayRecreate(obj, live) {
+			kept = true
+			return nil
+		}
+		uid, version := live.GetUID(), live.GetResourceVersion()
+		return client.IgnoreNotFound(a.client.Delete(ctx, live, client.PropagationPolicy(metav1.DeletePropagationBackground),
+			client.Preconditions{UID: &uid, ResourceVersion: &version}))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("deleting the object to recreate it: %w", err)
+	}
+	if kept {
+		return nil, refused
 	}
 	gone, cancel := context.WithTimeout(ctx, recreateTimeout)
 	defer cancel()
@@ -81,7 +111,8 @@ func (a *Applier) recreate(ctx context.Context, obj *unstructured.Unstructured) 
 	if err != nil {
 		return nil, fmt.Errorf("deleting the object to recreate it: %w", err)
 	}
-	err = persist(ctx, patienceWith, func() error {
+	var live *metav1.PartialObjectMetadata
+	err = persist(ctx, patienceWith, func() (err error) {
 		live, err = a.send(ctx, obj)
 		return err
 	})
@@ -89,16 +120,4 @@ func (a *Applier) recreate(ctx context.Context, obj *unstructured.Unstructured) 
 		return nil, fmt.Errorf("creating the object anew: %w", err)
 	}
 	return live, nil
-}
-
-// remove deletes exactly the object whose metadata is given. An object that is gone or being deleted is fine.
-func (a *Applier) remove(ctx context.Context, live *metav1.PartialObjectMetadata, propagation metav1.DeletionPropagation) error {
-	if live.DeletionTimestamp != nil {
-		return nil
-	}
-	uid := live.GetUID()
-	return client.IgnoreNotFound(a.client.Delete(ctx, live,
-		client.PropagationPolicy(propagation),
-		client.Preconditions{UID: &uid},
-	))
 }

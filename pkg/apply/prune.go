@@ -67,7 +67,7 @@ func (a *Applier) prune(ctx context.Context, obj *unstructured.Unstructured) (*C
 			return nil
 		}
 		change.Action = Deleted
-		return a.remove(ctx, live, metav1.DeletePropagationBackground)
+		return a.remove(ctx, live)
 	})
 	if apierrors.IsNotFound(err) || isUnserved(err) {
 		change.Action = Deleted
@@ -94,4 +94,16 @@ func (a *Applier) ownerOf(obj *unstructured.Unstructured) map[string]string {
 func isExempt(live *metav1.PartialObjectMetadata) bool {
 	return strings.EqualFold(live.Annotations[v1.PruneAnnotation], v1.DisabledValue) ||
 		strings.EqualFold(live.Labels[v1.PruneAnnotation], v1.DisabledValue)
+}
+
+// remove deletes exactly the object whose metadata is given. An object that is gone or being deleted is fine.
+func (a *Applier) remove(ctx context.Context, live *metav1.PartialObjectMetadata) error {
+	if live.DeletionTimestamp != nil {
+		return nil
+	}
+	uid := live.GetUID()
+	return client.IgnoreNotFound(a.client.Delete(ctx, live,
+		client.PropagationPolicy(metav1.DeletePropagationBackground),
+		client.Preconditions{UID: &uid},
+	))
 }

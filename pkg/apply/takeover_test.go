@@ -230,19 +230,25 @@ var _ = Describe("Apply over immutable fields", func() {
 
 	It("names the field and the way out", func(ctx SpecContext) {
 		w := newWorld(ctx)
-		app := w.deployment("app")
-		w.mustApply(ctx, nil, app)
-		Expect(unstructured.SetNestedField(app.Object, "other", selector...)).To(Succeed())
-		Expect(unstructured.SetNestedField(app.Object, "other", template...)).To(Succeed())
-		_, err := w.applier.Apply(ctx, []*unstructured.Unstructured{app}, nil)
+		settings := w.configMap("settings", map[string]any{"a": "b"})
+		settings.Object["immutable"] = true
+		w.mustApply(ctx, nil, settings)
+		settings.Object["data"] = map[string]any{"a": "c"}
+		_, err := w.applier.Apply(ctx, []*unstructured.Unstructured{settings}, nil)
 		immutable, ok := errors.AsType[*apply.ImmutableError](err)
 		Expect(ok).To(BeTrue())
-		Expect(immutable.Field).To(Equal("spec.selector"))
-		Expect(immutable.Object).To(Equal(apply.IDOf(app)))
+		Expect(immutable.Field).To(Equal("data"))
+		Expect(immutable.Object).To(Equal(apply.IDOf(settings)))
 		Expect(err).To(MatchError(ContainSubstring(v1.ForceAnnotation)))
+
+		By("recreating it where the user says so")
+		settings.SetAnnotations(map[string]string{v1.ForceAnnotation: "Enabled"})
+		actions, _ := w.mustApply(ctx, nil, settings)
+		Expect(actions).To(HaveKeyWithValue("ConfigMap/settings", apply.Created))
+		Expect(w.live(ctx, settings).GetAnnotations()).To(HaveKey(v1.ForceAnnotation))
 	})
 
-	It("recreates where the user says so", func(ctx SpecContext) {
+	It("recreates what holds nothing", func(ctx SpecContext) {
 		w := newWorld(ctx)
 		app := w.deployment("app")
 		service := w.object("apiVersion: v1\nkind: Service\nmetadata: {name: app}\nspec: {ports: [{port: 80}], clusterIP: 10.0.0.66}")
@@ -251,14 +257,27 @@ var _ = Describe("Apply over immutable fields", func() {
 		Expect(unstructured.SetNestedField(app.Object, "other", selector...)).To(Succeed())
 		Expect(unstructured.SetNestedField(app.Object, "other", template...)).To(Succeed())
 		Expect(unstructured.SetNestedField(service.Object, "10.0.0.77", "spec", "clusterIP")).To(Succeed())
-		app.SetAnnotations(map[string]string{v1.ForceAnnotation: "Enabled"})
-		service.SetAnnotations(map[string]string{v1.ForceAnnotation: v1.EnabledValue})
 
 		actions, _ := w.mustApply(ctx, observed, app, service)
 		Expect(actions).To(Equal(map[string]apply.Action{"Deployment/app": apply.Created, "Service/app": apply.Created}))
+		Expect(w.live(ctx, app).GetUID()).NotTo(Equal(old.GetUID()))
+	})
+
+	It("leaves to others what they are deleting", func(ctx SpecContext) {
+		w := newWorld(ctx)
+		app := w.deployment("app")
+		app.SetFinalizers([]string{"example.com/keep"})
+		w.mustApply(ctx, nil, app)
+		Expect(admin.Delete(ctx, byName(app))).To(Succeed())
+		Expect(unstructured.SetNestedField(app.Object, "other", selector...)).To(Succeed())
+		Expect(unstructured.SetNestedField(app.Object, "other", template...)).To(Succeed())
+		_, err := w.applier.Apply(ctx, []*unstructured.Unstructured{app}, nil)
+		Expect(err).To(MatchError(ContainSubstring("is being deleted")))
 		live := w.live(ctx, app)
-		Expect(live.GetUID()).NotTo(Equal(old.GetUID()))
-		Expect(live.GetAnnotations()).To(HaveKey(v1.ForceAnnotation))
+		live.SetFinalizers(nil)
+		Expect(admin.Update(ctx, live)).To(Succeed())
+		actions, _ := w.mustApply(ctx, nil, app)
+		Expect(actions).To(HaveKeyWithValue("Deployment/app", apply.Created))
 	})
 
 	It("recreates bindings", func(ctx SpecContext) {
@@ -292,7 +311,6 @@ subjects: [{kind: ServiceAccount, name: default, namespace: NS}]
 	It("does not delete what would be refused for another reason", func(ctx SpecContext) {
 		w := newWorld(ctx)
 		app := w.deployment("app")
-		app.SetAnnotations(map[string]string{v1.ForceAnnotation: v1.EnabledValue})
 		w.mustApply(ctx, nil, app)
 		uid := w.live(ctx, app).GetUID()
 		Expect(unstructured.SetNestedField(app.Object, "other", selector...)).To(Succeed())

@@ -253,23 +253,36 @@ func TestAsImmutable(t *testing.T) {
 
 func TestMayRecreate(t *testing.T) {
 	cases := []struct {
-		kind  string
-		value string
-		want  bool
+		apiVersion, kind string
+		force, phase     string
+		want             bool
 	}{
-		{"Deployment", "", false},
-		{"Deployment", "enabled", true},
-		{"Deployment", "ENABLED", true},
-		{"Deployment", "disabled", false},
-		{"ClusterRoleBinding", "", true},
-		{"Namespace", "enabled", false},
-		{"CustomResourceDefinition", "enabled", false},
+		{"apps/v1", "Deployment", "", "", true},
+		{"v1", "Service", "", "", true},
+		{"batch/v1", "Job", "", "", true},
+		{"rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "", "", true},
+		{"rbac.authorization.k8s.io/v1", "RoleBinding", "", "", true},
+		{"example.com/v1", "Deployment", "", "", false},
+		{"v1", "ConfigMap", "", "", false},
+		{"v1", "ConfigMap", "enabled", "", true},
+		{"v1", "ConfigMap", "ENABLED", "", true},
+		{"v1", "ConfigMap", "disabled", "", false},
+		{"kustomize.toolkit.fluxcd.io/v1", "Kustomization", "", "", false},
+		{"v1", "PersistentVolumeClaim", "", "Pending", true},
+		{"v1", "PersistentVolumeClaim", "", "Bound", false},
+		{"v1", "PersistentVolumeClaim", "", "Lost", false},
+		{"v1", "PersistentVolumeClaim", "", "", false},
+		{"v1", "PersistentVolumeClaim", "enabled", "Bound", true},
+		{"v1", "Namespace", "enabled", "", false},
+		{"apiextensions.k8s.io/v1", "CustomResourceDefinition", "enabled", "", false},
 	}
 	for _, tc := range cases {
-		obj := object("x/v1", tc.kind, "", "x")
-		obj.SetAnnotations(map[string]string{v1.ForceAnnotation: tc.value})
-		if got := mayRecreate(obj); got != tc.want {
-			t.Errorf("mayRecreate(%s, %q) = %t", tc.kind, tc.value, got)
+		obj := object(tc.apiVersion, tc.kind, "", "x")
+		obj.SetAnnotations(map[string]string{v1.ForceAnnotation: tc.force})
+		live := object(tc.apiVersion, tc.kind, "", "x")
+		live.Object["status"] = map[string]any{"phase": tc.phase}
+		if got := mayRecreate(obj, live); got != tc.want {
+			t.Errorf("mayRecreate(%s %s, force %q, phase %q) = %t", tc.apiVersion, tc.kind, tc.force, tc.phase, got)
 		}
 	}
 }
@@ -291,6 +304,12 @@ func TestContainerCause(t *testing.T) {
 			`ImagePullBackOff: container "c" cannot pull image "i"`},
 		"pulling is refused": {corev1.ContainerStatus{State: waiting("ErrImagePull", "unexpected status: 401 Unauthorized")},
 			`ImagePullBackOff: container "c" cannot pull image "i": the registry refuses the credentials`},
+		"digits of a digest are no status": {corev1.ContainerStatus{State: waiting("ErrImagePull", "pulling ghcr.io/fluxcd/x@sha256:d403429401: connection reset")},
+			`ImagePullBackOff: container "c" cannot pull image "i"`},
+		"pulling is forbidden": {corev1.ContainerStatus{State: waiting("ErrImagePull", "unexpected status from HEAD request: 403 Forbidden")},
+			`ImagePullBackOff: container "c" cannot pull image "i": the registry denies access`},
+		"pulling too often": {corev1.ContainerStatus{State: waiting("ErrImagePull", "unexpected status: 429 Too Many Requests")},
+			`ImagePullBackOff: container "c" cannot pull image "i": the registry limits the rate of requests`},
 		"bad name":      {corev1.ContainerStatus{State: waiting("InvalidImageName", "")}, `InvalidImageName: container "c" cannot use image "i"`},
 		"config":        {corev1.ContainerStatus{State: waiting("CreateContainerConfigError", `secret "s" not found`)}, `CreateContainerConfigError: container "c": secret "s" not found`},
 		"held back":     {corev1.ContainerStatus{State: waiting("CrashLoopBackOff", "back-off 40s"), LastTerminationState: killed}, crash},

@@ -18,6 +18,8 @@ type Facts struct {
 	KubernetesVersion string
 	// OperatorNamespace is where the operator runs.
 	OperatorNamespace string
+	// Claims are the PersistentVolumeClaims as they are in the cluster, of those that the set contains.
+	Claims []*unstructured.Unstructured
 }
 
 // Violation is a reason not to apply a set. What runs stays as it is.
@@ -46,6 +48,7 @@ func Check(instance *v1.FluxInstance, set *render.Set, facts Facts) error {
 		controllersAreThere,
 		imagesArePinned,
 		clusterIsRecentEnough,
+		claimsKeepWhatTheyHold,
 		inventoryFitsStatus,
 	} {
 		if violation := broken(instance, set, facts); violation != nil {

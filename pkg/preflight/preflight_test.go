@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
@@ -43,6 +44,78 @@ func fine() (*v1.FluxInstance, *render.Set) {
 
 func crdVersion(set *render.Set) map[string]any {
 	return set.Objects[1].Object["spec"].(map[string]any)["versions"].([]any)[0].(map[string]any)
+}
+
+// claim returns a volume claim as a set has it.
+func claim(class, size string, modes ...any) *unstructured.Unstructured {
+	o := object("PersistentVolumeClaim", "flux-system", "source-controller")
+	o.Object["spec"] = map[string]any{
+		"storageClassName": class, "accessModes": modes, "resources": map[string]any{"requests": map[string]any{"storage": size}},
+	}
+	return o
+}
+
+// bound returns the claim as it is in a cluster that gave it a volume.
+func bound(o *unstructured.Unstructured, allocated string) *unstructured.Unstructured {
+	o.Object["status"] = map[string]any{"phase": "Bound", "capacity": map[string]any{"storage": allocated}}
+	return o
+}
+
+func TestClaimsKeepWhatTheyHold(t *testing.T) {
+	const once, many = "ReadWriteOnce", "ReadWriteMany"
+	for _, tt := range []struct {
+		reason       string
+		wanted, live *unstructured.Unstructured
+		field        string // of the violation; empty when there is none
+	}{
+		{"nothing differs", claim("fast", "10Gi", once), bound(claim("fast", "10Gi", once), "10Gi"), ""},
+		{"the same size in other words", claim("fast", "10240Mi", once), bound(claim("fast", "10Gi", once), "10Gi"), ""},
+		{"it grows", claim("fast", "20Gi", once), bound(claim("fast", "10Gi", once), "10Gi"), ""},
+		{"more was allocated than asked for", claim("fast", "1Gi", once), bound(claim("fast", "1Gi", once), "100Gi"), ""},
+		{"it grows within what was allocated", claim("fast", "2Gi", once), bound(claim("fast", "1Gi", once), "100Gi"), ""},
+		{"it shrinks", claim("fast", "5Gi", once), bound(claim("fast", "10Gi", once), "10Gi"), "spec.storage.size"},
+		{"it shrinks below more than it asked for", claim("fast", "512Mi", once), bound(claim("fast", "1Gi", once), "100Gi"), "spec.storage.size"},
+		{"growth that failed is taken back in part", claim("fast", "15Gi", once), bound(claim("fast", "20Gi", once), "10Gi"), ""},
+		{"growth that failed is taken back", claim("fast", "10Gi", once), bound(claim("fast", "20Gi", once), "10Gi"), "spec.storage.size"},
+		{"another class", claim("slow", "10Gi", once), bound(claim("fast", "10Gi", once), "10Gi"), "spec.storage.class"},
+		{"another access mode", claim("fast", "10Gi", many), bound(claim("fast", "10Gi", once), "10Gi"), "spec.kustomize.patches"},
+		{"access modes in another order", claim("fast", "10Gi", many, once), bound(claim("fast", "10Gi", once, many), "10Gi"), ""},
+		{"a claim without a volume", claim("fast", "5Gi", once), func() *unstructured.Unstructured {
+			live := claim("slow", "10Gi", many)
+			live.Object["status"] = map[string]any{"phase": "Pending"}
+			return live
+		}(), ""},
+		{"a claim that lost its volume", claim("fast", "5Gi", once), func() *unstructured.Unstructured {
+			live := bound(claim("slow", "10Gi", once), "10Gi")
+			live.Object["status"].(map[string]any)["phase"] = "Lost"
+			return live
+		}(), "spec.storage.class"},
+		{"a claim that is being deleted", claim("slow", "5Gi", once), func() *unstructured.Unstructured {
+			live := bound(claim("fast", "10Gi", once), "10Gi")
+			live.SetDeletionTimestamp(new(metav1.Unix(1, 0)))
+			return live
+		}(), ""},
+		{"the user says that it may be made anew", func() *unstructured.Unstructured {
+			wanted := claim("slow", "5Gi", once)
+			wanted.SetAnnotations(map[string]string{v1.ForceAnnotation: "Enabled"})
+			return wanted
+		}(), bound(claim("fast", "10Gi", once), "10Gi"), ""},
+		{"another claim", claim("fast", "5Gi", once), func() *unstructured.Unstructured {
+			live := bound(claim("slow", "10Gi", once), "10Gi")
+			live.SetName("source-controller-shard1")
+			return live
+		}(), ""},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			instance, set := fine()
+			set.Objects = append(set.Objects, tt.wanted)
+			err := Check(instance, set, Facts{OperatorNamespace: "flux-system", Claims: []*unstructured.Unstructured{tt.live}})
+			violation := &Violation{}
+			if errors.As(err, &violation); violation.Field != tt.field {
+				t.Errorf("Check = %v, want a violation of %q", err, tt.field)
+			}
+		})
+	}
 }
 
 func TestCheck(t *testing.T) {

@@ -113,14 +113,9 @@ func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxI
 	if err != nil {
 		return run, retry(v1.ReasonArtifactFailed, err)
 	}
-<<<<<<< ours
 	defer func() { _ = catalog.Close() }() // it was only read
-	set, err := r.desire(instance, catalog, run.previous)
-	if err := run.accept(instance, set, err); err != nil {
-=======
 	set, err := r.desire(ctx, instance, catalog, run.previous)
-	if err != nil {
->>>>>>> theirs
+	if err := run.accept(instance, set, err); err != nil {
 		return run, err
 	}
 	run.revision, run.images = set.Revision, set.Images
@@ -145,17 +140,12 @@ func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxI
 }
 
 // desire selects a release, renders it and checks that it may be applied.
-<<<<<<< ours
-func (r *FluxInstanceReconciler) desire(instance *v1.FluxInstance, catalog *artifact.Catalog, current version.Revision) (*render.Set, error) {
+func (r *FluxInstanceReconciler) desire(ctx context.Context, instance *v1.FluxInstance, catalog *artifact.Catalog, current version.Revision) (*render.Set, error) {
 	candidates, err := r.candidates(catalog)
 	if err != nil {
 		return nil, err
 	}
 	release, err := choose(instance.Spec.Distribution, candidates, current.Version)
-=======
-func (r *FluxInstanceReconciler) desire(ctx context.Context, instance *v1.FluxInstance, catalog *artifact.Catalog, current version.Revision) (*render.Set, error) {
-	release, err := choose(instance.Spec.Distribution, catalog.Versions, current.Version)
->>>>>>> theirs
 	if err != nil {
 		return nil, err
 	}

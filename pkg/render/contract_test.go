@@ -241,11 +241,8 @@ func checkKinds(t *testing.T, crd *unstructured.Unstructured, list string) {
 
 // complete asks for all controllers that the release has, and for nothing else.
 func complete(tree fs.FS, release string) *v1.FluxInstance {
-	i := everything(tree, release)
-	i.Namespace = "flux-system"
-	components := i.Spec.Components
-	i.Spec = v1.FluxInstanceSpec{Components: components, Cluster: &v1.Cluster{NetworkPolicy: true}}
-	i.Spec.Distribution.Registry = "ghcr.io/fluxcd"
+	i := instance()
+	i.Spec.Components = componentsOf(tree, release)
 	return i
 }
 

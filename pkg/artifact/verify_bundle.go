@@ -37,7 +37,7 @@ func bundles(ctx context.Context, target oras.ReadOnlyGraphTarget, subject ocisp
 			return
 		}
 		for _, referrer := range referrers {
-			if referrer.ArtifactType != "" && referrer.ArtifactType != bundleMediaType {
+			if !slices.Contains([]string{bundleMediaType, ocispec.MediaTypeEmptyJSON, ""}, referrer.ArtifactType) { // some registries say the type of the empty configuration
 				continue
 			}
 			layers, err := bundleLayers(ctx, target, referrer)

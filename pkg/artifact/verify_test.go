@@ -68,6 +68,7 @@ func newArtifact(t *testing.T, how listing) *signedArtifact {
 	repository, err := remote.NewRepository(strings.TrimPrefix(server.URL, "http://") + "/flux/distribution")
 	must(t, err)
 	repository.PlainHTTP = true
+	must(t, repository.SetReferrersCapability(bool(how)))
 	subject, err := oras.PackManifest(t.Context(), repository, oras.PackManifestVersion1_1, "application/vnd.example", oras.PackManifestOptions{})
 	must(t, err)
 	return &signedArtifact{Repository: repository, t: t, subject: subject}
@@ -410,22 +411,14 @@ func TestHugeSignatureManifest(t *testing.T) {
 func TestManySignatures(t *testing.T) {
 	key := newKey(t)
 	options := VerifyOptions{Keys: map[string][]byte{"cosign.pub": publicPEM(t, key.Public())}}
-	strangers := func(a *signedArtifact, n int) []layer {
-		var layers []layer
-		stranger := newKey(t)
-		for range n {
-			layers = append(layers, legacyByKey(t, stranger, a.payload()))
-		}
-		return layers
-	}
 	t.Run("the oldest of a hundred is found", func(t *testing.T) {
 		a := newArtifact(t, byAPI)
-		a.attach(append([]layer{legacyByKey(t, key, a.payload())}, strangers(a, maxCandidates-1)...)...)
+		a.attach(append([]layer{legacyByKey(t, key, a.payload())}, manyLayers(t, a, maxCandidates-1)...)...)
 		a.mustBe(Verification{Key: "cosign.pub"}, options)
 	})
 	t.Run("more are not looked at, from the newest on", func(t *testing.T) {
 		a := newArtifact(t, byAPI)
-		a.attach(append([]layer{legacyByKey(t, key, a.payload())}, strangers(a, maxCandidates)...)...)
+		a.attach(append([]layer{legacyByKey(t, key, a.payload())}, manyLayers(t, a, maxCandidates)...)...)
 		a.mustFail(options, "the 100 that were looked at", "invalid signature")
 	})
 	t.Run("errors stay short", func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,6 +31,8 @@ type Definition struct {
 	uid             string
 	resourceVersion string
 	generation      int64
+	// changed is when something but the status was changed last.
+	changed time.Time
 }
 
 // Version is one API version of a definition.
@@ -78,12 +81,23 @@ func definitionOf(obj *unstructured.Unstructured) (Definition, error) {
 	}
 	definition := Definition{
 		Name: crd.Name, Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind, Versions: crd.Spec.Versions, Stored: crd.Status.StoredVersions,
-		uid: string(crd.UID), resourceVersion: crd.ResourceVersion, generation: crd.Generation,
+		uid: string(crd.UID), resourceVersion: crd.ResourceVersion, generation: crd.Generation, changed: lastChange(crd.ManagedFields),
 	}
 	if definition.Group == "" || definition.Kind == "" || definition.storage() == "" {
 		return Definition{}, fmt.Errorf("reading CustomResourceDefinition %q: spec.group, spec.names.kind or the storage version is missing", crd.Name)
 	}
 	return definition, nil
+}
+
+// lastChange returns the latest time at which something but the status was changed; the zero time if that is not known.
+func lastChange(entries []metav1.ManagedFieldsEntry) time.Time {
+	var last time.Time
+	for _, entry := range entries {
+		if entry.Subresource == "" && entry.Time != nil && entry.Time.After(last) {
+			last = entry.Time.Time
+		}
+	}
+	return last
 }
 
 // storage returns the version in which objects are stored when they are written.

@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
@@ -10,15 +9,19 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
-// carry returns the managed fields with every version that may not stay replaced by the version of the step, and whether there was one.
+// carry returns the managed fields with every other version replaced by the version of the step, and whether there was one. Left as they are,
+// they would be lost: an API server that cannot write an object in the version of an entry, because it does not serve that version any more or
+// because that version lacks a field which a newer one has a default for, drops all managed fields of the object when it is updated. In
+// the former case it refuses to apply the object, too.
+//
 // Entries that become those of one manager are united: the API server would keep the last of them and forget who owns the other fields.
 func (s Step) carry(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedFieldsEntry, bool, error) {
-	if !slices.ContainsFunc(entries, s.isStale) {
+	if !slices.ContainsFunc(entries, s.isElsewhere) {
 		return nil, false, nil
 	}
 	var carried []metav1.ManagedFieldsEntry
 	for _, entry := range entries {
-		if s.isStale(entry) {
+		if s.isElsewhere(entry) {
 			entry.APIVersion = schema.GroupVersion{Group: s.Definition.Group, Version: s.To}.String()
 		}
 		i := slices.IndexFunc(carried, func(other metav1.ManagedFieldsEntry) bool { return sameManager(entry, other) })
@@ -35,10 +38,10 @@ func (s Step) carry(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedFields
 	return carried, true, nil
 }
 
-// isStale tells whether an entry is in a version that may not stay.
-func (s Step) isStale(entry metav1.ManagedFieldsEntry) bool {
+// isElsewhere tells whether an entry is in another version than that of the step.
+func (s Step) isElsewhere(entry metav1.ManagedFieldsEntry) bool {
 	gv, err := schema.ParseGroupVersion(entry.APIVersion)
-	return err == nil && gv.Group == s.Definition.Group && !slices.Contains(s.Keep, gv.Version)
+	return err == nil && gv.Group == s.Definition.Group && gv.Version != s.To
 }
 
 // sameManager tells whether the API server takes two entries for one.
@@ -54,7 +57,7 @@ func unite(a, b metav1.ManagedFieldsEntry) (metav1.ManagedFieldsEntry, error) {
 			continue
 		}
 		owned := fieldpath.NewSet()
-		if err := owned.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)); err != nil {
+		if err := owned.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
 			return a, err
 		}
 		fields = fields.Union(owned)
@@ -63,7 +66,7 @@ func unite(a, b metav1.ManagedFieldsEntry) (metav1.ManagedFieldsEntry, error) {
 	if err != nil {
 		return a, err
 	}
-	a.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	a.FieldsV1 = metav1.NewFieldsV1(string(raw))
 	if a.Time.Before(b.Time) {
 		a.Time = b.Time
 	}

@@ -11,7 +11,7 @@ import (
 func entry(manager, operation, apiVersion, subresource, fields string) metav1.ManagedFieldsEntry {
 	return metav1.ManagedFieldsEntry{
 		Manager: manager, Operation: metav1.ManagedFieldsOperationType(operation), APIVersion: apiVersion, Subresource: subresource,
-		FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)},
+		FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields),
 	}
 }
 
@@ -24,8 +24,8 @@ func TestCarry(t *testing.T) {
 	tests := map[string]struct {
 		in, want []metav1.ManagedFieldsEntry
 	}{
-		"nothing stale": {
-			in: []metav1.ManagedFieldsEntry{entry("x", "Apply", current, "", a), entry("x", "Update", "example.com/v2", "", a), entry("y", "Update", "other.com/v1beta1", "", a)},
+		"nothing elsewhere": {
+			in: []metav1.ManagedFieldsEntry{entry("x", "Apply", current, "", a), entry("x", "Update", current, "status", a), entry("y", "Update", "other.com/v1beta1", "", a)},
 		},
 		"an applier and another group": {
 			in:   []metav1.ManagedFieldsEntry{entry("x", "Apply", old, "", a), entry("y", "Update", "other.com/v1beta1", "", a)},
@@ -40,15 +40,15 @@ func TestCarry(t *testing.T) {
 			want: []metav1.ManagedFieldsEntry{entry("x", "Update", current, "", a), entry("x", "Apply", current, "", b), entry("x", "Update", current, "status", b)},
 		},
 	}
-	step := Step{Definition: Definition{Group: "example.com"}, To: "v1", Keep: []string{"v1", "v2"}}
+	step := Step{Definition: Definition{Group: "example.com"}, To: "v1"}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, stale, err := step.carry(test.in)
+			got, changed, err := step.carry(test.in)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if stale != (test.want != nil) {
-				t.Errorf("stale = %v", stale)
+			if changed != (test.want != nil) {
+				t.Errorf("changed = %v", changed)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("managed fields (-want +got):\n%s", diff)
@@ -62,7 +62,7 @@ func TestCarryKeepsTheLaterTime(t *testing.T) {
 	first, second := entry("x", "Update", "example.com/v0", "", "{}"), entry("x", "Update", "example.com/v1", "", "{}")
 	first.Time, second.Time = &early, &late
 	second.FieldsV1 = nil
-	got, _, err := Step{Definition: Definition{Group: "example.com"}, To: "v1", Keep: []string{"v1"}}.carry([]metav1.ManagedFieldsEntry{first, second})
+	got, _, err := Step{Definition: Definition{Group: "example.com"}, To: "v1"}.carry([]metav1.ManagedFieldsEntry{first, second})
 	if err != nil || len(got) != 1 || !got[0].Time.Equal(&late) {
 		t.Errorf("managed fields = %v, %v, want one of the later time", got, err)
 	}
@@ -70,7 +70,7 @@ func TestCarryKeepsTheLaterTime(t *testing.T) {
 
 func TestCarryRefusesWhatItDoesNotUnderstand(t *testing.T) {
 	in := []metav1.ManagedFieldsEntry{entry("x", "Update", "example.com/v0", "", `{"f:a":`), entry("x", "Update", "example.com/v1", "", "{}")}
-	if _, _, err := (Step{Definition: Definition{Group: "example.com"}, To: "v1", Keep: []string{"v1"}}).carry(in); err == nil {
+	if _, _, err := (Step{Definition: Definition{Group: "example.com"}, To: "v1"}).carry(in); err == nil {
 		t.Error("no error for broken fields")
 	}
 }

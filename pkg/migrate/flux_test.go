@@ -22,7 +22,7 @@ var _ = Describe("Flux", func() {
 		objects := w.storeEveryVersion(ctx, first)
 		before := map[string]*unstructured.Unstructured{}
 		for _, obj := range objects {
-			before[obj.GetKind()+"/"+obj.GetName()] = get(ctx, obj, obj.GroupVersionKind().Version)
+			before[obj.GetKind()+"/"+obj.GetName()] = get(ctx, obj, storageIn("v2.2.3", obj))
 		}
 		live, err := w.migrator.Live(ctx, read(GinkgoT(), first))
 		Expect(err).NotTo(HaveOccurred())
@@ -41,7 +41,7 @@ var _ = Describe("Flux", func() {
 		}
 		for _, obj := range objects {
 			was := before[obj.GetKind()+"/"+obj.GetName()]
-			newest := newestVersion(obj)
+			newest := storageIn("v2.9.4", obj)
 			is := get(ctx, obj, newest)
 			for field, value := range was.Object["spec"].(map[string]any) {
 				Expect(is.Object["spec"]).To(HaveKeyWithValue(field, value), obj.GetKind())
@@ -50,6 +50,8 @@ var _ = Describe("Flux", func() {
 			if equality.Semantic.DeepEqual(is.Object["spec"], was.Object["spec"]) { // newer versions have more defaults
 				Expect(is.GetGeneration()).To(Equal(was.GetGeneration()), obj.GetKind())
 			}
+			Expect(is.GetManagedFields()).NotTo(BeEmpty(), obj.GetKind())
+			Expect(is.GetManagedFields()[0].Manager).To(Equal("kustomize-controller"), obj.GetKind())
 			for _, entry := range is.GetManagedFields() {
 				Expect(entry.APIVersion).To(Equal(is.GetAPIVersion()), obj.GetKind())
 			}
@@ -104,15 +106,15 @@ func names(definition migrate.Definition) []string {
 	return names
 }
 
-// newestVersion is the version of a kind in the newest release.
-func newestVersion(obj *unstructured.Unstructured) string {
+// storageIn is the version in which a release stores an object.
+func storageIn(release string, obj *unstructured.Unstructured) string {
 	GinkgoHelper()
-	for _, definition := range read(GinkgoT(), definitionsOf(GinkgoT(), "v2.9.4")) {
+	for _, definition := range read(GinkgoT(), definitionsOf(GinkgoT(), release)) {
 		if definition.Kind == obj.GetKind() {
 			return storageOf(definition)
 		}
 	}
-	Fail("the newest release has no " + obj.GetKind())
+	Fail(release + " has no " + obj.GetKind())
 	return ""
 }
 

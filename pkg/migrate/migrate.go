@@ -24,8 +24,8 @@ import (
 const (
 	// defaultConcurrency is how many requests are in flight when the options do not say.
 	defaultConcurrency = 8
-	// defaultSettle is how long API servers of a cluster may take until all of them store objects as a changed definition says. It cannot be
-	// observed; Kubernetes itself allows as much before it calls a new definition established.
+	// defaultSettle is how long the API servers of a cluster may take until all of them store objects as a changed definition says. It cannot
+	// be observed; Kubernetes itself allows as much before it calls a new definition established.
 	defaultSettle = 5 * time.Second
 )
 
@@ -34,11 +34,12 @@ var errChanged = errors.New("the definition was changed meanwhile")
 
 // Options configure a Migrator.
 type Options struct {
-	// FieldManager is the field manager of what is written, v1.FieldManager by default. No object gets a field of it.
+	// FieldManager is the field manager of what is written, v1.FieldManager by default. It comes to own nothing of an object but defaults that
+	// a newer version has.
 	FieldManager string
 	// Concurrency is how many requests are in flight at most, 8 by default.
 	Concurrency int
-	// Settle is how long to wait after the storage version of a definition was changed until objects are rewritten, 5 seconds by default.
+	// Settle is how old a change of a definition must be before objects are rewritten, 5 seconds by default.
 	Settle time.Duration
 }
 
@@ -120,6 +121,11 @@ func (m *Migrator) Run(ctx context.Context, steps []Step, progress func(Progress
 
 // run carries out one step.
 func (m *Migrator) run(ctx context.Context, step Step, progress func(Progress)) error {
+	if step.Rewrite {
+		if err := m.settled(ctx, step.Definition); err != nil {
+			return err
+		}
+	}
 	rewriting := &rewriting{Migrator: m, step: step, progress: progress}
 	if err := rewriting.all(ctx); err != nil {
 		return err
@@ -130,10 +136,26 @@ func (m *Migrator) run(ctx context.Context, step Step, progress func(Progress)) 
 	return m.prune(ctx, step)
 }
 
-// moveStorage makes the definitions whose storage version goes away store objects in the version that they are rewritten in, and waits until
-// all API servers do.
+// settled waits until a change of the definition has reached all API servers. One that has not heard of a new storage version would find
+// nothing to rewrite.
+func (m *Migrator) settled(ctx context.Context, d Definition) error {
+	// The time of a change is cut to seconds, and this clock may be behind.
+	missing := min(m.settle, m.settle+time.Second-time.Since(d.changed))
+	if missing <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(missing)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// moveStorage makes the definitions whose storage version goes away store objects in the version that they are rewritten in.
 func (m *Migrator) moveStorage(ctx context.Context, steps []Step) error {
-	moved := false
 	for i := range steps {
 		if !steps[i].movesStorage() {
 			continue
@@ -141,19 +163,8 @@ func (m *Migrator) moveStorage(ctx context.Context, steps []Step) error {
 		if err := m.setStorage(ctx, &steps[i]); err != nil {
 			return fmt.Errorf("setting the storage version of CustomResourceDefinition %q to %s: %w", steps[i].Definition.Name, steps[i].To, err)
 		}
-		moved = true
 	}
-	if !moved {
-		return nil
-	}
-	settled := time.NewTimer(m.settle)
-	defer settled.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("waiting until API servers know changed definitions: %w", context.Cause(ctx))
-	case <-settled.C:
-		return nil
-	}
+	return nil
 }
 
 // setStorage changes the storage version of a definition.
@@ -203,7 +214,7 @@ func (m *Migrator) update(ctx context.Context, d *Definition, send func(*metav1.
 		target.SetName(d.Name)
 		err := send(target)
 		if err == nil {
-			d.resourceVersion, d.generation = target.ResourceVersion, target.Generation
+			d.resourceVersion, d.generation, d.changed = target.ResourceVersion, target.Generation, lastChange(target.ManagedFields)
 			return nil
 		}
 		if !apierrors.IsConflict(err) {

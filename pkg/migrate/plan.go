@@ -13,10 +13,9 @@ type Step struct {
 	Definition Definition
 	// To is the version that is served before and after, and in which the objects end.
 	To string
-	// Rewrite tells whether the objects are stored anew, in the version To and no other. Otherwise only their managed fields change.
+	// Rewrite tells whether all objects are stored anew, in the version To and no other. Otherwise only those are written whose managed
+	// fields are in another version.
 	Rewrite bool
-	// Keep are the versions that may stay in managed fields. Every other version becomes To.
-	Keep []string
 }
 
 // movesStorage tells whether the live definition stores objects in a version that goes away.
@@ -26,8 +25,8 @@ func (s Step) movesStorage() bool {
 
 // Plan compares the live definitions with those that are wanted and returns what must be done before the wanted ones can be applied, in the
 // order of the wanted ones: nothing for a definition that is new or loses no version. A definition with a stored version that is not wanted any
-// more needs its objects rewritten in a version that both serve. If there is none, the error joins a *StrandedError for each such
-// definition, and Path tells the way out.
+// more needs its objects rewritten in a version that both serve; a version that merely is no longer served is taken out of managed fields.
+// If no version is served by both, the error joins a *StrandedError for each such definition, and Path tells the way out.
 func Plan(live, wanted []Definition) ([]Step, error) {
 	var steps []Step
 	var refusals []error
@@ -62,7 +61,7 @@ func planOne(live, want Definition) (Step, bool, error) {
 	if len(both) == 0 {
 		return Step{}, false, nil // nothing is lost, and there is no version to write in
 	}
-	return Step{Definition: live, To: bridge(both, live.storage(), want.storage()), Rewrite: len(lost) > 0, Keep: both}, true, nil
+	return Step{Definition: live, To: bridge(both, live.storage(), want.storage()), Rewrite: len(lost) > 0}, true, nil
 }
 
 // bridge chooses the version to rewrite objects in: the one that they are stored in anyway, else the one that they will be stored in, else
@@ -76,17 +75,14 @@ func bridge(both []string, now, later string) string {
 	return slices.MaxFunc(both, version.CompareKubeAwareVersionStrings)
 }
 
-// Finish returns what is left to do once definitions were applied: objects stored in another version than the storage version are rewritten,
-// and managed fields in versions that are no longer served are carried over. There is a step for each definition, since only the objects
-// know the latter; a step that finds nothing to do writes nothing.
+// Finish returns what is left to do once definitions were applied: to rewrite objects that are stored in another version than the storage
+// version, and to carry managed fields over to that version. There is a step for each definition, since only the objects know the latter;
+// a step that finds nothing to do writes nothing.
 func Finish(live []Definition) []Step {
 	steps := make([]Step, 0, len(live))
 	for _, definition := range live {
 		to := definition.storage()
-		steps = append(steps, Step{
-			Definition: definition, To: to, Keep: definition.served(),
-			Rewrite: !slices.Equal(definition.Stored, []string{to}),
-		})
+		steps = append(steps, Step{Definition: definition, To: to, Rewrite: !slices.Equal(definition.Stored, []string{to})})
 	}
 	return steps
 }

@@ -14,7 +14,7 @@ import (
 func def(name, text string) Definition {
 	versions, stored, _ := strings.Cut(text, "/")
 	d := Definition{Name: name, Group: "example.com", Kind: "Thing", Stored: strings.Fields(stored)}
-	for _, version := range strings.Fields(versions) {
+	for version := range strings.FieldsSeq(versions) {
 		d.Versions = append(d.Versions, Version{
 			Name: strings.Trim(version, "*-"), Served: !strings.Contains(version, "-"), Storage: strings.Contains(version, "*"),
 		})
@@ -30,23 +30,23 @@ func TestPlan(t *testing.T) {
 	}{
 		"the same":             {live: "v1* / v1", want: "v1*"},
 		"a version more":       {live: "v1beta1* / v1beta1", want: "v1* v1beta1"},
-		"not stored any more":  {live: "v1* v1beta1 / v1", want: "v1*", step: &Step{To: "v1", Keep: []string{"v1"}}},
-		"stored in the past":   {live: "v1* v1beta1 / v1beta1 v1", want: "v1*", step: &Step{To: "v1", Keep: []string{"v1"}, Rewrite: true}},
+		"not stored any more":  {live: "v1* v1beta1 / v1", want: "v1*", step: &Step{To: "v1"}},
+		"stored in the past":   {live: "v1* v1beta1 / v1beta1 v1", want: "v1*", step: &Step{To: "v1", Rewrite: true}},
 		"stored and kept":      {live: "v1* v1beta1 / v1beta1 v1", want: "v1* v1beta1"},
-		"never served":         {live: "v1* v1alpha1- / v1alpha1 v1", want: "v1*", step: &Step{To: "v1", Keep: []string{"v1"}, Rewrite: true}},
-		"no longer served":     {live: "v1* v1beta1 / v1beta1 v1", want: "v1* v1beta1-", step: &Step{To: "v1", Keep: []string{"v1"}}},
-		"storage version goes": {live: "v1 v2* / v2", want: "v1*", step: &Step{To: "v1", Keep: []string{"v1"}, Rewrite: true}},
+		"never served":         {live: "v1* v1alpha1- / v1alpha1 v1", want: "v1*", step: &Step{To: "v1", Rewrite: true}},
+		"no longer served":     {live: "v1* v1beta1 / v1beta1 v1", want: "v1* v1beta1-", step: &Step{To: "v1"}},
+		"storage version goes": {live: "v1 v2* / v2", want: "v1*", step: &Step{To: "v1", Rewrite: true}},
 		"storage version goes, the next is there": {
 			live: "v1beta1 v1beta2 v2alpha1* / v2alpha1", want: "v1beta1 v1beta2*",
-			step: &Step{To: "v1beta2", Keep: []string{"v1beta1", "v1beta2"}, Rewrite: true},
+			step: &Step{To: "v1beta2", Rewrite: true},
 		},
 		"storage version goes, the next is not there": {
 			live: "v1alpha1 v1beta1 v2* / v2", want: "v1alpha1 v1beta1 v3*",
-			step: &Step{To: "v1beta1", Keep: []string{"v1alpha1", "v1beta1"}, Rewrite: true},
+			step: &Step{To: "v1beta1", Rewrite: true},
 		},
 		"stays in the version that it is stored in": {
 			live: "v1beta1 v1beta2* / v1beta1 v1beta2", want: "v1* v1beta2",
-			step: &Step{To: "v1beta2", Keep: []string{"v1beta2"}, Rewrite: true},
+			step: &Step{To: "v1beta2", Rewrite: true},
 		},
 		"nothing in common":                     {live: "v1beta1* / v1beta1", want: "v1*", refused: true},
 		"in common but not served":              {live: "v1- v1beta1* / v1beta1", want: "v1*", refused: true},
@@ -90,9 +90,9 @@ func TestFinishAndForce(t *testing.T) {
 		live           string
 		finish, forced Step
 	}{
-		"clean": {"v1* v1beta1 / v1", Step{To: "v1", Keep: []string{"v1", "v1beta1"}}, Step{To: "v1", Keep: []string{"v1", "v1beta1"}, Rewrite: true}},
+		"clean": {"v1* v1beta1 / v1", Step{To: "v1"}, Step{To: "v1", Rewrite: true}},
 		"left over": {
-			"v1* v1beta1- / v1beta1 v1", Step{To: "v1", Keep: []string{"v1"}, Rewrite: true}, Step{To: "v1", Keep: []string{"v1"}, Rewrite: true},
+			"v1* v1beta1- / v1beta1 v1", Step{To: "v1", Rewrite: true}, Step{To: "v1", Rewrite: true},
 		},
 	}
 	for name, test := range tests {

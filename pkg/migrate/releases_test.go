@@ -138,7 +138,7 @@ func TestMovesBetweenReleases(t *testing.T) {
 			if len(steps) == 0 {
 				move = "free"
 			}
-			if refusals, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the joined refusals are counted
+			if refusals, ok := err.(interface{ Unwrap() []error }); ok {
 				move = "strands " + strconv.Itoa(len(refusals.Unwrap()))
 			}
 			got[from] = append(got[from], move)

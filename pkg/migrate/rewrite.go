@@ -20,8 +20,8 @@ import (
 const (
 	// pageSize is how many objects are listed with one request, and held at a time.
 	pageSize = 500
-	// restarts is how often a list may begin anew because the API server cannot continue it.
-	restarts = 3
+	// patience is how often the API server may refuse to continue a list, which it does after some minutes.
+	patience = 10
 )
 
 // rewriting is the work on the objects of one definition.
@@ -37,12 +37,13 @@ type rewriting struct {
 
 // all goes through all objects, page by page. What others write meanwhile is stored in the right version, so the pages need not be of one moment.
 func (r *rewriting) all(ctx context.Context) error {
-	done, restarted := 0, 0
+	done, refused := 0, 0
 	for next := ""; ; {
 		page, err := r.list(ctx, next)
-		if apierrors.IsResourceExpired(err) && restarted < restarts {
+		if apierrors.IsResourceExpired(err) && refused < patience {
+			refused++
 			if next = continuation(err); next == "" {
-				done, restarted = 0, restarted+1
+				done = 0
 			}
 			continue
 		}
@@ -129,12 +130,12 @@ func isGone(err error, name string) bool {
 // An empty patch changes nothing, yet the API server writes the object if what is stored is not what it would store, and only then: the
 // version is part of that. Managed fields are changed under an optimistic lock, and that write stores the object anew, too.
 func (r *rewriting) send(ctx context.Context, item *metav1.PartialObjectMetadata) error {
-	carried, stale, err := r.step.carry(item.ManagedFields)
-	if err != nil || !stale && !r.step.Rewrite {
+	carried, changed, err := r.step.carry(item.ManagedFields)
+	if err != nil || !changed && !r.step.Rewrite {
 		return err
 	}
 	body := []byte("{}")
-	if stale {
+	if changed {
 		metadata := map[string]any{"resourceVersion": item.ResourceVersion, "managedFields": carried}
 		if body, err = json.Marshal(map[string]any{"metadata": metadata}); err != nil {
 			return fmt.Errorf("encoding a patch: %w", err)

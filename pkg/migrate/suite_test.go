@@ -89,7 +89,7 @@ func newWorld(ctx context.Context) *world {
 func (w *world) crd(versions string) *unstructured.Unstructured {
 	GinkgoHelper()
 	var list []any
-	for _, version := range strings.Fields(versions) {
+	for version := range strings.FieldsSeq(versions) {
 		properties := map[string]any{"a": map[string]any{"type": "string"}, "b": map[string]any{"type": "string"}}
 		if strings.HasPrefix(version, "v2") {
 			properties["a"] = map[string]any{"type": "string", "maxLength": int64(3)}
@@ -281,7 +281,10 @@ func (t *traffic) written() int {
 func refusal(r *http.Request, status metav1.Status) *http.Response {
 	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
 	status.Status = metav1.StatusFailure
-	body, _ := json.Marshal(status)
+	body, err := json.Marshal(status)
+	if err != nil {
+		return nil
+	}
 	return &http.Response{
 		StatusCode: int(status.Code), Status: http.StatusText(int(status.Code)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
 		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)),

@@ -1,0 +1,136 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+var things = schema.GroupResource{Group: "example.com", Resource: "things"}
+
+func TestPersist(t *testing.T) {
+	refused := errors.New("connection refused")
+	tests := map[string]struct {
+		err   error
+		again bool
+	}{
+		"no error":               {nil, false},
+		"conflict":               {apierrors.NewConflict(things, "a", errors.New("changed")), true},
+		"busy":                   {apierrors.NewTooManyRequests("slower", 0), true},
+		"failing webhook":        {apierrors.NewInternalError(errors.New("failed calling webhook")), true},
+		"no connection":          {fmt.Errorf("reading: %w", &net.OpError{Op: "dial", Err: refused}), true},
+		"broken connection":      {io.ErrUnexpectedEOF, true},
+		"refused":                {apierrors.NewForbidden(things, "a", errors.New("hands off")), false},
+		"invalid":                {apierrors.NewInvalid(schema.GroupKind{}, "a", nil), false},
+		"gone":                   {apierrors.NewNotFound(things, "a"), false},
+		"unknown kind":           {&apimeta.NoKindMatchError{}, false},
+		"the time is over":       {context.DeadlineExceeded, false},
+		"the definition changed": {errChanged, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			err := persist(t.Context(), func() error {
+				if calls++; calls > 1 {
+					return nil
+				}
+				return test.err
+			})
+			if again := calls == 2; again != test.again {
+				t.Errorf("again = %v, want %v", again, test.again)
+			}
+			if !test.again && !errors.Is(err, test.err) {
+				t.Errorf("error = %v, want %v", err, test.err)
+			}
+		})
+	}
+}
+
+func TestPersistEnds(t *testing.T) {
+	busy := apierrors.NewTooManyRequests("slower", 0)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := persist(ctx, func() error { return busy }); !errors.Is(err, busy) {
+		t.Errorf("error = %v, want the last one", err)
+	}
+}
+
+func TestIsGone(t *testing.T) {
+	unserved := &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonNotFound, Code: 404, Details: &metav1.StatusDetails{}}}
+	for name, test := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"no error":                   {nil, false},
+		"the object":                 {apierrors.NewNotFound(things, "a"), true},
+		"the version":                {unserved, false},
+		"something else":             {apierrors.NewNotFound(things, "b"), false},
+		"refused":                    {apierrors.NewForbidden(things, "a", nil), false},
+		"not found by somebody else": {&net.DNSError{IsNotFound: true}, false},
+	} {
+		if got := isGone(test.err, "a"); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+func TestSettled(t *testing.T) {
+	const settle = 200 * time.Millisecond
+	m := New(nil, Options{Settle: settle})
+	for name, test := range map[string]struct {
+		changed time.Time
+		wait    bool
+	}{
+		"long ago":              {time.Now().Add(-time.Hour), false},
+		"not known":             {time.Time{}, false},
+		"just now":              {time.Now(), true},
+		"by a clock that leads": {time.Now().Add(time.Hour), true},
+	} {
+		began := time.Now()
+		if err := m.settled(t.Context(), Definition{changed: test.changed}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if waited := time.Since(began) >= settle; waited != test.wait {
+			t.Errorf("%s: waited = %v, want %v", name, waited, test.wait)
+		}
+	}
+	shutdown := errors.New("shutdown")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(shutdown)
+	if err := m.settled(ctx, Definition{changed: time.Now()}); !errors.Is(err, shutdown) {
+		t.Errorf("error = %v, want the cause", err)
+	}
+}
+
+func TestErrorsAreOneBoundedLine(t *testing.T) {
+	e := &ObjectsError{Definition: "things.example.com", Version: "v1"}
+	for i := range failureLimit {
+		e.Objects = append(e.Objects, ObjectError{
+			Object: types.NamespacedName{Namespace: "ns", Name: fmt.Sprintf("thing-%d", i)}, Err: errors.New(strings.Repeat("denied\n€", 1000)),
+		})
+	}
+	text := e.Error()
+	if strings.Contains(text, "\n") || len(text) > failureLimit*(messageLimit+50)+200 {
+		t.Errorf("text of %d bytes: %q", len(text), text)
+	}
+	for _, part := range []string{`"things.example.com" in version v1: 10 and maybe more failed: `, `"ns/thing-0": denied`, `"ns/thing-9"`} {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q is missing in %q", part, text)
+		}
+	}
+	e.Objects = e.Objects[:1]
+	if strings.Contains(e.Error(), "maybe more") || !errors.Is(e, e.Objects[0].Err) {
+		t.Errorf("one failure: %q", e.Error())
+	}
+}

@@ -13,7 +13,8 @@ import (
 
 // Apply makes the cluster match the objects by server-side apply with forced ownership, in stages: what others need comes first, custom
 // resources come after the definitions in the same set, webhooks come last. It makes one request for each object; objects that others have
-// written to before take up to three more, and one more request is made if some objects are not in previous.
+// written to before take up to three more, Kustomizations of Flux before 2.5 take one more, and one more request is made if some objects are
+// not in previous.
 //
 // previous holds what earlier calls observed and serves to tell configured from unchanged. Objects missing from it are judged by whether
 // they were modified after this call began. It may be nil.
@@ -122,6 +123,9 @@ func (r *run) object(ctx context.Context, s stage, obj *unstructured.Unstructure
 	var live *metav1.PartialObjectMetadata
 	taken := false
 	err := persist(ctx, worth, func() (err error) {
+		if err := r.mayRevive(ctx, obj); err != nil {
+			return err
+		}
 		if live, err = r.send(ctx, obj); err != nil {
 			return err
 		}

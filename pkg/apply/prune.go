@@ -17,7 +17,8 @@ import (
 
 // Prune deletes objects in reverse apply order, with background propagation, and does not wait until they are gone. A live object that does
 // not carry the owner labels, or is annotated or labelled v1.PruneAnnotation: disabled, is left alone (Skipped). The owner is the one whose
-// labels the given object carries, else Options.Owner; an object of which neither is known is not deleted and is an error.
+// labels the given object carries, else Options.Owner; an object of which neither is known is not deleted and is an error. What a
+// Kustomization of Flux deployed stays, unless its deletion policy says otherwise.
 //
 // It returns what was done in that order, the survivors, which are the objects whose deletion was not confirmed as accepted and is to be
 // tried again, and a joined *ObjectError for each of them. A failed object does not keep others from being deleted, unless the context ends.
@@ -67,6 +68,9 @@ func (a *Applier) prune(ctx context.Context, obj *unstructured.Unstructured) (*C
 			return nil
 		}
 		change.Action = Deleted
+		if err := a.keepDeployed(ctx, obj); err != nil {
+			return err
+		}
 		return a.remove(ctx, live)
 	})
 	if apierrors.IsNotFound(err) || isUnserved(err) {

@@ -1,8 +1,11 @@
 package render
 
 import (
+	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"testing"
 
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -21,17 +24,26 @@ func newest(b *testing.B) (fs.FS, string) {
 	return tree, version.Newest(releases(b, tree))
 }
 
-// BenchmarkRender renders all components of the newest release cold: reading, parsing, changing and summing up. Beside it stand the
-// same with everything a spec can ask for, and the smallest kustomize run over the same files, which changes nothing.
+// BenchmarkRender renders all components of the newest release: reading, parsing, changing and summing up. Beside large multi-tenant
+// installations with shards stand the same with everything a spec can ask for, and the smallest kustomize run over the same files,
+// which changes nothing.
 func BenchmarkRender(b *testing.B) {
 	tree, release := newest(b)
-	plain := instance()
-	plain.Spec.Components = knownComponents()
-	for name, i := range map[string]*v1.FluxInstance{"plain": plain, "everything": everything(tree, release)} {
+	wanted := map[string]*v1.FluxInstance{"everything": everything(tree, release)}
+	for _, shards := range []int{0, 5, 50} {
+		i := instance()
+		i.Spec.Components = knownComponents()
+		i.Spec.Cluster = &v1.Cluster{Size: "large", Multitenant: true, NetworkPolicy: true}
+		if shards > 0 {
+			sharded(shardNames(shards)...)(i)
+		}
+		wanted[fmt.Sprintf("shards=%d", shards)] = i
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := Render(tree, release, i); err != nil {
+				if _, err := Render(tree, release, wanted[name]); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -43,6 +55,14 @@ func BenchmarkRender(b *testing.B) {
 			runKustomize(b, tree, release)
 		}
 	})
+}
+
+func shardNames(count int) []string {
+	var names []string
+	for i := range count {
+		names = append(names, fmt.Sprintf("shard%d", i+1))
+	}
+	return names
 }
 
 func runKustomize(b *testing.B, tree fs.FS, release string) {

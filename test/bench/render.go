@@ -28,6 +28,8 @@ const (
 	coldRenders = 7
 	warmRenders = 5
 	renderLimit = 30 * time.Second
+	// coldLimit is aimed at without shards, in milliseconds.
+	coldLimit = 100
 )
 
 // distribution is an open distribution and the release in it that is measured.
@@ -66,25 +68,44 @@ func instance(release string) *v1.FluxInstance {
 	return in
 }
 
-// Render is what a fresh process measures of one way to render: the first call, and the median of further ones.
-type Render struct {
-	// Cold and Warm are in milliseconds.
-	Cold float64 `json:"cold"`
-	Warm float64 `json:"warm"`
-	// Peak is how much the most resident memory grew by during the first call, Allocated what it allocated in total, in MiB.
-	Peak      float64 `json:"peak"`
-	Allocated float64 `json:"allocated"`
-	// Allocations counts the objects that the first call allocated.
-	Allocations float64 `json:"allocations"`
-	// Objects is how many came out.
-	Objects float64 `json:"objects"`
+// sharded asks for all components of a large cluster that tenants share, and so many shards.
+func sharded(release string, shards int) *v1.FluxInstance {
+	in := instance(release)
+	in.Spec.Cluster = &v1.Cluster{Size: "large", Multitenant: true, NetworkPolicy: true}
+	for i := range shards {
+		if in.Spec.Sharding == nil {
+			in.Spec.Sharding = &v1.Sharding{}
+		}
+		in.Spec.Sharding.Shards = append(in.Spec.Sharding.Shards, fmt.Sprintf("shard%d", i+1))
+	}
+	return in
 }
 
-// Renderers are the ways to render that [MeasureRender] knows.
+// Render is what a fresh process measures of one way to render: the first call, and further ones.
+type Render struct {
+	// Cold is how long the first call took, Warm the median of the further ones, in milliseconds.
+	Cold float64 `json:"cold"`
+	Warm float64 `json:"warm"`
+	// Peak is how much the most resident memory grew by during the first call, in MiB.
+	Peak float64 `json:"peak"`
+	// ColdBytes and WarmBytes are what the first and one further call allocated in total, in MiB.
+	ColdBytes float64 `json:"coldBytes"`
+	WarmBytes float64 `json:"warmBytes"`
+	// ColdAllocations and WarmAllocations count the allocations, in thousands.
+	ColdAllocations float64 `json:"coldAllocations"`
+	WarmAllocations float64 `json:"warmAllocations"`
+}
+
+// The ways to render that [MeasureRender] knows: the smallest run of kustomize, and [renderOwn] with a number of shards.
 const (
-	RenderOwn       = "render"
-	RenderKustomize = "kustomize"
+	renderKustomize = "kustomize"
+	renderOwn       = "render-%d"
 )
+
+// shardCounts are the numbers of shards that are measured.
+func shardCounts() []int { return []int{0, 5, 50} }
+
+func ownWay(shards int) string { return fmt.Sprintf(renderOwn, shards) }
 
 // MeasureRender renders in this process, which must be a fresh one, in the way that is named.
 func MeasureRender(way, dir string) (Render, error) {
@@ -92,17 +113,19 @@ func MeasureRender(way, dir string) (Render, error) {
 	if err != nil {
 		return Render{}, err
 	}
-	work := d.render
-	if way == RenderKustomize {
-		work = d.kustomize
+	work := d.kustomize
+	if way != renderKustomize {
+		var shards int
+		if _, err := fmt.Sscanf(way, renderOwn, &shards); err != nil {
+			return Render{}, fmt.Errorf("reading what to measure, %q: %w", way, err)
+		}
+		work = func() error { return d.render(shards) }
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
 	started, err := memoryOf("self")
 	if err != nil {
 		return Render{}, err
 	}
-	cold, objects, err := timed(work)
+	cold, err := measureCalls(work, 1)
 	if err != nil {
 		return Render{}, err
 	}
@@ -110,64 +133,73 @@ func MeasureRender(way, dir string) (Render, error) {
 	if err != nil {
 		return Render{}, err
 	}
-	runtime.ReadMemStats(&after)
-	var warm sample
-	for range warmRenders {
-		took, _, err := timed(work)
-		if err != nil {
-			return Render{}, err
-		}
-		warm = append(warm, took)
+	warm, err := measureCalls(work, warmRenders)
+	if err != nil {
+		return Render{}, err
 	}
 	return Render{
-		Cold: cold, Warm: warm.median(), Objects: float64(objects),
-		Peak:        inMiB(ended["VmHWM"] - started["VmRSS"]),
-		Allocated:   inMiB(int64(after.TotalAlloc - before.TotalAlloc)),
-		Allocations: float64(after.Mallocs - before.Mallocs),
+		Cold: cold.took.median(), Warm: warm.took.median(),
+		Peak:      inMiB(ended["VmHWM"] - started["VmRSS"]),
+		ColdBytes: cold.mebibytes, WarmBytes: warm.mebibytes,
+		ColdAllocations: cold.thousands, WarmAllocations: warm.thousands,
 	}, nil
 }
 
-// timed returns the milliseconds that work takes, and what it returns.
-func timed(work func() (int, error)) (float64, int, error) {
-	started := time.Now()
-	objects, err := work()
-	return inMS(time.Since(started)), objects, err
+// calls is what several calls took, each, and what one of them allocated on average.
+type calls struct {
+	took                 sample
+	mebibytes, thousands float64
 }
 
-func (d *distribution) render() (int, error) {
-	set, err := render.Render(d.catalog.FS, d.release, instance(d.release))
-	if err != nil {
-		return 0, fmt.Errorf("rendering: %w", err)
+func measureCalls(work func() error, times int) (calls, error) {
+	var c calls
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range times {
+		started := time.Now()
+		if err := work(); err != nil {
+			return c, err
+		}
+		c.took = append(c.took, inMS(time.Since(started)))
 	}
-	return len(set.Objects), nil
+	runtime.ReadMemStats(&after)
+	c.mebibytes = inMiB(int64(after.TotalAlloc-before.TotalAlloc)) / float64(times)
+	c.thousands = float64(after.Mallocs-before.Mallocs) / 1000 / float64(times)
+	return c, nil
+}
+
+func (d *distribution) render(shards int) error {
+	if _, err := render.Render(d.catalog.FS, d.release, sharded(d.release, shards)); err != nil {
+		return fmt.Errorf("rendering: %w", err)
+	}
+	return nil
 }
 
 // kustomize is the smallest run over the same files: it sets the namespace and nothing else.
-func (d *distribution) kustomize() (int, error) {
+func (d *distribution) kustomize() error {
 	disk := filesys.MakeFsInMemory()
 	wanted := types.Kustomization{Namespace: v1.DefaultNamespace}
 	for _, name := range releaseFiles() {
 		content, err := fs.ReadFile(d.catalog.FS, path.Join("flux", d.release, name))
 		if err != nil {
-			return 0, fmt.Errorf("reading the release: %w", err)
+			return fmt.Errorf("reading the release: %w", err)
 		}
 		if err := disk.WriteFile(name, content); err != nil {
-			return 0, fmt.Errorf("preparing kustomize: %w", err)
+			return fmt.Errorf("preparing kustomize: %w", err)
 		}
 		wanted.Resources = append(wanted.Resources, name)
 	}
 	file, err := json.Marshal(wanted)
 	if err != nil {
-		return 0, fmt.Errorf("preparing kustomize: %w", err)
+		return fmt.Errorf("preparing kustomize: %w", err)
 	}
 	if err := disk.WriteFile("kustomization.yaml", file); err != nil {
-		return 0, fmt.Errorf("preparing kustomize: %w", err)
+		return fmt.Errorf("preparing kustomize: %w", err)
 	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, ".")
-	if err != nil {
-		return 0, fmt.Errorf("running kustomize: %w", err)
+	if _, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, "."); err != nil {
+		return fmt.Errorf("running kustomize: %w", err)
 	}
-	return resources.Size(), nil
+	return nil
 }
 
 // releaseFiles are the files that a set of all components is made of.
@@ -179,11 +211,15 @@ func releaseFiles() []string {
 	return files
 }
 
-// benchRender measures both ways in turn, each time in a fresh process.
+// benchRender measures all ways in turn, each time in a fresh process.
 func (b *bench) benchRender(ctx context.Context) (Part, error) {
-	runs := map[string][]Render{}
+	ways := []string{renderKustomize}
+	for _, shards := range shardCounts() {
+		ways = append(ways, ownWay(shards))
+	}
+	runs := renders{}
 	for range coldRenders {
-		for _, way := range []string{RenderOwn, RenderKustomize} {
+		for _, way := range ways {
 			run, err := b.renderApart(ctx, way)
 			if err != nil {
 				return Part{}, err
@@ -191,36 +227,94 @@ func (b *bench) benchRender(ctx context.Context) (Part, error) {
 			runs[way] = append(runs[way], run)
 		}
 	}
-	own, other := runs[RenderOwn], runs[RenderKustomize]
-	figure := func(runs []Render, of func(Render) float64) sample {
-		values := make(sample, 0, len(runs))
-		for _, run := range runs {
-			values = append(values, of(run))
-		}
-		return values
-	}
-	cold := func(r Render) float64 { return r.Cold }
-	warm := func(r Render) float64 { return r.Warm }
-	peak := func(r Render) float64 { return r.Peak }
-	allocated := func(r Render) float64 { return r.Allocated }
-	allocations := func(r Render) float64 { return r.Allocations / 1000 }
-	return Part{
+	part := Part{
 		Title: "Render",
-		Method: fmt.Sprintf("`render.Render` for all components of Flux %s against the smallest run of kustomize over the same files (resources and a namespace, in memory). "+
-			"%d fresh processes each, in turn; the files are in the page cache. Warm is the median of %d further calls in the same process.", b.distribution.release, coldRenders, warmRenders),
-		Figures: []Figure{
-			atMost("cold", milliseconds, figure(own, cold), 100).besides("254 to 346 ms (size large, multi-tenant)"),
-			measured("cold, against kustomize", ratio, figure(own, cold).over(figure(other, cold))),
-			measured("cold, kustomize itself", milliseconds, figure(other, cold)),
-			measured("cold, growth of peak memory", mebibytes, figure(own, peak)),
-			measured("cold, growth of peak memory, kustomize itself", mebibytes, figure(other, peak)),
-			measured("cold, allocated in total", mebibytes, figure(own, allocated)).besides("177 MB"),
-			measured("cold, allocated in total, kustomize itself", mebibytes, figure(other, allocated)),
-			measured("cold, allocations", thousands, figure(own, allocations)).besides("1.4 million"),
-			measured("warm", milliseconds, figure(own, warm)),
-			measured("warm, against kustomize", ratio, figure(own, warm).over(figure(other, warm))),
-		},
-	}, nil
+		Method: fmt.Sprintf("`render.Render` for all components of Flux %s, size large, multi-tenant, against the smallest run of kustomize over the same files (resources and a namespace, in memory). "+
+			"%d fresh processes each, in turn; the files are in the page cache. Cold is the first call in a process, with opened files and nothing parsed; warm is the median of %d further ones, "+
+			"and what one of these allocates on average.", b.distribution.release, coldRenders, warmRenders),
+		Notes: []string{"Nothing is kept between two calls: a warm one reads and parses the release again."},
+	}
+	for _, shards := range shardCounts() {
+		part.Figures = append(part.Figures, runs.ofShards(shards)...)
+	}
+	part.Figures = append(part.Figures, runs.growth()...)
+	part.Figures = append(part.Figures, runs.ofKustomize()...)
+	return part, nil
+}
+
+// renders are the runs of each way.
+type renders map[string][]Render
+
+func (r renders) values(way string, of func(Render) float64) sample {
+	values := make(sample, 0, len(r[way]))
+	for _, run := range r[way] {
+		values = append(values, of(run))
+	}
+	return values
+}
+
+// The values of a run.
+func coldTime(r Render) float64        { return r.Cold }
+func warmTime(r Render) float64        { return r.Warm }
+func peak(r Render) float64            { return r.Peak }
+func coldBytes(r Render) float64       { return r.ColdBytes }
+func warmBytes(r Render) float64       { return r.WarmBytes }
+func coldAllocations(r Render) float64 { return r.ColdAllocations }
+func warmAllocations(r Render) float64 { return r.WarmAllocations }
+
+// ofShards are the figures for a number of shards.
+func (r renders) ofShards(shards int) []Figure {
+	limit := map[int]float64{0: 25, 5: 40, 50: 150}[shards]
+	time := map[int]string{0: "254 to 346 ms", 5: "782 ms"}[shards]
+	bytes := map[int]string{0: "177 MB", 5: "561 MB"}[shards]
+	count := map[int]string{0: "1.4 million"}[shards]
+	way, name := ownWay(shards), fmt.Sprintf("%d shards, ", shards)
+	cold := measured(name+"cold", milliseconds, r.values(way, coldTime))
+	if shards == 0 {
+		cold = atMost(name+"cold", milliseconds, r.values(way, coldTime), coldLimit)
+	}
+	return []Figure{
+		cold.besides(time),
+		measured(name+"cold, against kustomize", ratio, r.values(way, coldTime).over(r.values(renderKustomize, coldTime))),
+		measured(name+"cold, growth of peak memory", mebibytes, r.values(way, peak)),
+		measured(name+"cold, allocated", mebibytes, r.values(way, coldBytes)).besides(bytes),
+		measured(name+"cold, allocations", thousands, r.values(way, coldAllocations)).besides(count),
+		atMost(name+"warm", milliseconds, r.values(way, warmTime), limit),
+		measured(name+"warm, against kustomize", ratio, r.values(way, warmTime).over(r.values(renderKustomize, warmTime))),
+		measured(name+"warm, allocated", mebibytes, r.values(way, warmBytes)),
+		measured(name+"warm, allocations", thousands, r.values(way, warmAllocations)),
+	}
+}
+
+// growth tells what one shard costs, and whether the last of many costs more than the first few.
+func (r renders) growth() []Figure {
+	counts := shardCounts()
+	few, many := counts[1], counts[2]
+	perShard := func(shards int, of func(Render) float64) sample {
+		return r.values(ownWay(shards), of).minus(r.values(ownWay(0), of)).dividedBy(float64(shards))
+	}
+	name := func(what string) string {
+		return fmt.Sprintf("warm, %s for each shard, of %d against of %d", what, many, few)
+	}
+	return []Figure{
+		measured("warm, for each shard", hundredths, perShard(many, warmTime)),
+		measured("warm, allocated for each shard", mebibytes, perShard(many, warmBytes)),
+		atMost(name("allocated"), ratio, perShard(many, warmBytes).over(perShard(few, warmBytes)), 1.1),
+		atMost(name("allocations"), ratio, perShard(many, warmAllocations).over(perShard(few, warmAllocations)), 1.1),
+		measured(name("time"), ratio, sample{perShard(many, warmTime).median()}.over(sample{perShard(few, warmTime).median()})),
+	}
+}
+
+func (r renders) ofKustomize() []Figure {
+	return []Figure{
+		measured("kustomize itself, cold", milliseconds, r.values(renderKustomize, coldTime)),
+		measured("kustomize itself, cold, growth of peak memory", mebibytes, r.values(renderKustomize, peak)),
+		measured("kustomize itself, cold, allocated", mebibytes, r.values(renderKustomize, coldBytes)),
+		measured("kustomize itself, cold, allocations", thousands, r.values(renderKustomize, coldAllocations)),
+		measured("kustomize itself, warm", milliseconds, r.values(renderKustomize, warmTime)),
+		measured("kustomize itself, warm, allocated", mebibytes, r.values(renderKustomize, warmBytes)),
+		measured("kustomize itself, warm, allocations", thousands, r.values(renderKustomize, warmAllocations)),
+	}
 }
 
 // renderApart runs this program again to measure one render in a fresh process.
@@ -238,6 +332,23 @@ func (b *bench) renderApart(ctx context.Context, way string) (Render, error) {
 		return Render{}, fmt.Errorf("reading the measurement of %s: %w", way, err)
 	}
 	return run, nil
+}
+
+// minus subtracts pair by pair, as [sample.over] divides.
+func (s sample) minus(other sample) sample {
+	differences := make(sample, 0, len(s))
+	for i := range s {
+		differences = append(differences, s[i]-other[i])
+	}
+	return differences
+}
+
+func (s sample) dividedBy(number float64) sample {
+	parts := make(sample, 0, len(s))
+	for _, value := range s {
+		parts = append(parts, value/number)
+	}
+	return parts
 }
 
 func inMiB(bytes int64) float64 { return float64(bytes) / (1 << 20) }

@@ -34,6 +34,7 @@ type amount string
 const (
 	milliseconds amount = "%.0f ms"
 	tenths       amount = "%.1f ms"
+	hundredths   amount = "%.2f ms"
 	seconds      amount = "%.2f s"
 	mebibytes    amount = "%.1f MiB"
 	thousands    amount = "%.0f thousand"

@@ -41,9 +41,14 @@ The file is checked as the API server would check it: unknown fields, wrong valu
 Then the newest release in the range spec.distribution.version is taken from the distribution and rendered.
 A problem is reported with the field it is in and what to do about it, and the exit code is not zero.
 
-Releases are read from the folder given with --distribution, also where spec.distribution.artifact names another place.`,
+Releases are read from the folder or the artifact given with --distribution, also where spec.distribution.artifact names
+another place. An artifact is fetched once and kept in the cache of the user; credentials are those of docker login. Unlike
+here, the operator passes over minors of Flux that it does not know yet.`,
 		Example: `  # Print all objects.
   flux-operator build instance -f flux.yaml --distribution dist/distribution
+
+  # The same from the artifact that the operator uses, if it is signed with this key.
+  flux-operator build instance -f flux.yaml --distribution oci://registry.example.com/flux/flux-operator-manifests --verify-key cosign.pub
 
   # List the images.
   flux-operator build instance -f flux.yaml --output json | jq -r '.items[].spec.template.spec.containers[]?.image'
@@ -56,8 +61,7 @@ Releases are read from the folder given with --distribution, also where spec.dis
 		},
 	}
 	options.source.bind(cmd)
-	cmd.Flags().StringVarP(&options.output, "output", "o", outputYAML, "yaml for a stream of documents, json for one List")
-	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputYAML, outputJSON}, cobra.ShellCompDirectiveNoFileComp)))
+	bindOutput(cmd, &options.output, "yaml for a stream of documents, json for one List", outputYAML, outputJSON)
 	return cmd
 }
 
@@ -66,11 +70,12 @@ func (b buildInstance) run(ctx context.Context, in io.Reader, out io.Writer) err
 	if err != nil {
 		return err
 	}
-	instance, catalog, err := b.source.open(ctx, in)
+	instance, opened, err := b.source.open(ctx, in)
 	if err != nil {
 		return err
 	}
-	set, err := buildSet(catalog, instance, "", preflight.Facts{})
+	defer opened.Close()
+	set, err := buildSet(opened.Catalog, instance, "", preflight.Facts{})
 	if err != nil {
 		return fmt.Errorf("building %q: %w", b.source.file, err)
 	}

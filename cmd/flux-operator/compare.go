@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,9 +15,6 @@ import (
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
-
-// concurrency is how many objects are compared at a time.
-const concurrency = 8
 
 // action is what would be done to an object.
 type action string
@@ -55,35 +51,29 @@ func (c *cluster) compare(ctx context.Context, instance *v1.FluxInstance, wanted
 		defined: definedKinds(wanted),
 		created: namespaces(wanted),
 	}
-	applied, err := each(ctx, wanted, with.apply)
-	pruned, pruneErr := each(ctx, stale, with.prune)
-	return append(applied, pruned...), errors.Join(err, pruneErr)
-}
-
-// each judges the objects, some at a time, and returns the changes in the order of the objects.
-func each(ctx context.Context, objects []*unstructured.Unstructured, judge func(context.Context, *unstructured.Unstructured) (*change, error)) ([]change, error) {
-	found := make([]*change, len(objects))
-	failures := make([]error, len(objects))
-	var work sync.WaitGroup
-	free := make(chan struct{}, concurrency)
-	for i, obj := range objects {
-		free <- struct{}{} // requests end with the context, so a place becomes free
-		work.Go(func() {
-			defer func() { <-free }()
-			var err error
-			if found[i], err = judge(ctx, obj); err != nil {
-				failures[i] = fmt.Errorf("comparing %s: %w", describe(obj), err)
-			}
-		})
-	}
-	work.Wait()
+	applied, err := each(ctx, wanted, named(with.apply))
+	pruned, pruneErr := each(ctx, stale, named(with.prune))
 	var changes []change
-	for _, c := range found {
+	for _, c := range append(applied, pruned...) {
 		if c != nil {
 			changes = append(changes, *c)
 		}
 	}
-	return changes, errors.Join(failures...)
+	return changes, errors.Join(err, pruneErr)
+}
+
+// judge finds out what would become of an object; nil means that it is left alone.
+type judge func(context.Context, *unstructured.Unstructured) (*change, error)
+
+// named has errors say which object they are about.
+func named(inner judge) judge {
+	return func(ctx context.Context, obj *unstructured.Unstructured) (*change, error) {
+		c, err := inner(ctx, obj)
+		if err != nil {
+			return nil, fmt.Errorf("comparing %s: %w", describe(obj), err)
+		}
+		return c, nil
+	}
 }
 
 // apply finds out what applying an object would change.

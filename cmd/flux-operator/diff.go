@@ -64,6 +64,9 @@ Exit codes: 0 nothing would change, 1 something would change, 2 there was an err
 		Example: `  # What would change?
   flux-operator diff instance -f flux.yaml --distribution dist/distribution
 
+  # What would the newest artifact in the registry change?
+  flux-operator diff instance -f flux.yaml --distribution oci://registry.example.com/flux/flux-operator-manifests
+
   # Line by line, in another cluster. Values of Secrets are hidden.
   flux-operator diff instance -f flux.yaml --context production --unified
 
@@ -83,13 +86,14 @@ Exit codes: 0 nothing would change, 1 something would change, 2 there was an err
 }
 
 func (d diffInstance) run(ctx context.Context, in io.Reader, out, warnings io.Writer) error {
-	if d.timeout <= 0 {
-		return fmt.Errorf("--timeout: %s is no time to wait; write a duration such as 1m", d.timeout)
+	if err := checkTimeout(d.timeout); err != nil {
+		return err
 	}
-	instance, catalog, err := d.source.open(ctx, in)
+	instance, opened, err := d.source.open(ctx, in)
 	if err != nil {
 		return err
 	}
+	defer opened.Close()
 	if instance.IsDisabled() {
 		fmt.Fprintf(warnings, "nothing would change: reconciliation is disabled by the annotation %s\n", v1.ReconcileAnnotation)
 		return nil
@@ -108,7 +112,7 @@ func (d diffInstance) run(ctx context.Context, in io.Reader, out, warnings io.Wr
 	if err != nil {
 		return inTime(ctx, err)
 	}
-	set, err := buildSet(catalog, instance, running.version, facts)
+	set, err := buildSet(opened.Catalog, instance, running.version, facts)
 	if err != nil {
 		return fmt.Errorf("building %q: %w", d.source.file, err)
 	}
@@ -142,14 +146,6 @@ func (d diffInstance) report(out io.Writer, changes []change) (different bool, e
 		}
 	}
 	return different, nil
-}
-
-// inTime returns the one cause instead of the many errors of a time that is over.
-func inTime(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }
 
 // running is what is known of the instance in the cluster; the zero value is that of none.

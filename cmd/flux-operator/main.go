@@ -1,4 +1,4 @@
-// Command flux-operator shows on a desk what the operator would do in a cluster.
+// Command flux-operator shows on a desk what the operator would do in a cluster, and provides what it installs there.
 package main
 
 import (

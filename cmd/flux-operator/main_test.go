@@ -133,7 +133,7 @@ func TestBuildInstanceFails(t *testing.T) {
 }
 
 func TestEveryCommandTeaches(t *testing.T) {
-	for _, args := range [][]string{{}, {"build"}, {"build", "instance"}, {"diff"}, {"diff", "instance"}, {"version"}} {
+	for _, args := range [][]string{{}, {"build"}, {"build", "instance"}, {"diff"}, {"diff", "instance"}, {"distro"}, {"distro", "push"}, {"distro", "mirror"}, {"version"}} {
 		out, err := run(t, "", append(args, "--help")...)
 		if err != nil || !strings.Contains(out, "Usage:") {
 			t.Errorf("%v --help gives %q, %v", args, out, err)

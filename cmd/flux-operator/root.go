@@ -11,8 +11,8 @@ import (
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "flux-operator",
-		Short: "Show what the operator would do with a FluxInstance",
-		Long: `flux-operator shows on a desk what the operator would do in a cluster.
+		Short: "Show what the operator would do with a FluxInstance, and provide what it installs",
+		Long: `flux-operator shows on a desk what the operator would do in a cluster, and provides what it installs there.
 
 A FluxInstance is judged by the same rules as in a cluster and rendered by the same code,
 so what is printed here is byte for byte what the operator applies.`,
@@ -25,6 +25,10 @@ so what is printed here is byte for byte what the operator applies.`,
   # Is the file right? Nothing is printed when it is, the first problems when it is not.
   flux-operator build instance -f flux.yaml --distribution dist/distribution > /dev/null
 
+  # What has to be in the registry of a closed network? Put it there.
+  flux-operator distro mirror registry.example.com/flux --distribution dist/distribution --dry-run
+  flux-operator distro mirror registry.example.com/flux --distribution dist/distribution
+
   # Complete commands with the tab key in this shell.
   source <(flux-operator completion bash)`,
 		SilenceUsage:  true, // a wrong file is no reason to explain the command
@@ -32,7 +36,7 @@ so what is printed here is byte for byte what the operator applies.`,
 		Args:          cobra.NoArgs,
 		RunE:          help,
 	}
-	root.AddCommand(newBuildCommand(), newDiffCommand(), newVersionCommand())
+	root.AddCommand(newBuildCommand(), newDiffCommand(), newDistroCommand(), newVersionCommand())
 	return root
 }
 

@@ -10,20 +10,22 @@ import (
 	"github.com/spf13/cobra"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
-	"github.com/flux-autopilot/flux-operator/pkg/artifact"
 )
 
 // source says where a FluxInstance and the releases for it are read from.
 type source struct {
-	file, distribution, namespace string
+	file, namespace string
+
+	origin origin
 }
 
 // bind gives the command the flags of a source.
 func (s *source) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&s.file, "filename", "f", "", "file with the FluxInstance, - for standard input (required)")
-	flags.StringVar(&s.distribution, "distribution", cmp.Or(os.Getenv("DISTRIBUTION_DIR"), "dist/distribution"),
-		"folder with the releases: flux/<version>/ and flux-images/<version>/; $DISTRIBUTION_DIR sets the default")
+	flags.StringVar(&s.origin.address, "distribution", cmp.Or(os.Getenv("DISTRIBUTION_DIR"), "dist/distribution"),
+		"folder with the releases, flux/<version>/ and flux-images/<version>/, or oci:// address of an artifact that holds them; $DISTRIBUTION_DIR sets the default")
+	s.origin.bind(cmd)
 	flags.StringVarP(&s.namespace, "namespace", "n", v1.DefaultNamespace, "namespace of the instance where the file names none")
 	must(cmd.MarkFlagRequired("filename"))
 	must(cmd.MarkFlagFilename("filename", "yaml", "yml", "json"))
@@ -37,8 +39,8 @@ func must(err error) {
 	}
 }
 
-// open reads the instance and opens the distribution.
-func (s *source) open(ctx context.Context, in io.Reader) (*v1.FluxInstance, *artifact.Catalog, error) {
+// open reads the instance and opens the distribution, which the caller closes.
+func (s *source) open(ctx context.Context, in io.Reader) (*v1.FluxInstance, *catalog, error) {
 	content, err := readFile(s.file, in)
 	if err != nil {
 		return nil, nil, err
@@ -47,25 +49,31 @@ func (s *source) open(ctx context.Context, in io.Reader) (*v1.FluxInstance, *art
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading %q: %w", s.file, err)
 	}
-	catalog, err := artifact.Builtin(s.distribution)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w; name the folder that make distribution wrote with --distribution", err)
-	}
-	return instance, catalog, nil
+	opened, err := s.origin.open(ctx)
+	return instance, opened, err
 }
 
 // maxFile is more than the API server takes for one object.
 const maxFile = 4 << 20
 
+// readFile reads a file, or the standard input where its name is -.
 func readFile(name string, in io.Reader) ([]byte, error) {
 	if name != "-" {
-		file, err := os.Open(name) //nolint:gosec // whoever runs the command names the file
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		in = file
+		return readNamed(name)
 	}
+	return readBounded(name, in)
+}
+
+func readNamed(name string) ([]byte, error) {
+	file, err := os.Open(name) //nolint:gosec // whoever runs the command names the file
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return readBounded(name, file)
+}
+
+func readBounded(name string, in io.Reader) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(in, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", name, err)

@@ -22,9 +22,14 @@ import (
 	ct "github.com/google/certificate-transparency-go"
 	cttls "github.com/google/certificate-transparency-go/tls"
 	ctx509 "github.com/google/certificate-transparency-go/x509"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/testing/ca"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 const (
@@ -306,4 +311,39 @@ func must(tb testing.TB, err error) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// bundleOfNewLog signs a statement that is logged in the second version of the transparency log, which knows no times: the timestamp has to be there.
+func (l *lab) bundleOfNewLog(subject string, statement []byte, changes ...func(*protobundle.VerificationMaterial)) json.RawMessage {
+	l.tb.Helper()
+	entity, err := l.AttestHashedRekordV2(subject, goodIssuer, statement)
+	must(l.tb, err)
+	content, err := entity.VerificationContent()
+	must(l.tb, err)
+	signed, err := entity.SignatureContent()
+	must(l.tb, err)
+	entries, err := entity.TlogEntries()
+	must(l.tb, err)
+	timestamps, err := entity.Timestamps()
+	must(l.tb, err)
+	material := &protobundle.VerificationMaterial{
+		Content:                   &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: content.Certificate().Raw}},
+		TlogEntries:               []*protorekor.TransparencyLogEntry{entries[0].TransparencyLogEntry()},
+		TimestampVerificationData: &protobundle.TimestampVerificationData{Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: timestamps[0]}}},
+	}
+	for _, change := range changes {
+		change(material)
+	}
+	raw, err := protojson.Marshal(&protobundle.Bundle{MediaType: bundleMediaType, VerificationMaterial: material, Content: &protobundle.Bundle_DsseEnvelope{
+		DsseEnvelope: &protodsse.Envelope{
+			Payload: statement, PayloadType: signed.EnvelopeContent().RawEnvelope().PayloadType, Signatures: []*protodsse.Signature{{Sig: signed.Signature()}},
+		},
+	}})
+	must(l.tb, err)
+	return raw
+}
+
+// ofVirtualCA trusts the certificates of the library's own test authority, which has no certificate log.
+func (l *lab) ofVirtualCA(a *authorities) {
+	a.issuers, a.certLogs = l.FulcioCertificateAuthorities(), nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/content/oci"
@@ -287,6 +288,30 @@ func TestAsManyProofsAsAuthoritiesGive(t *testing.T) {
 	c.mustBe(Verification{Issuer: goodIssuer, Subject: "signer@example.com"}, VerifyOptions{
 		Identities: []Identity{{Issuer: ".", Subject: "^signer@example.com$"}}, TrustedRoot: lab.trustedRoot(withoutCertLogs),
 	})
+}
+
+// The second version of the transparency log does not say when it saw a signature.
+func TestNewLog(t *testing.T) {
+	const subject = "signer@example.com"
+	lab := newLab(t)
+	options := VerifyOptions{Identities: []Identity{{Issuer: goodIdentity.Issuer, Subject: "^" + subject + "$"}}, TrustedRoot: lab.trustedRoot(lab.ofVirtualCA)}
+	a := newArtifact(t, byAPI)
+	a.refer(lab.bundleOfNewLog(subject, a.statement()), nil)
+	a.mustBe(Verification{Issuer: goodIssuer, Subject: subject}, options)
+
+	undated := newArtifact(t, byAPI)
+	undated.refer(lab.bundleOfNewLog(subject, undated.statement(), func(m *protobundle.VerificationMaterial) { m.TimestampVerificationData = nil }), nil)
+	undated.mustFail(options, "failed to verify timestamps")
+
+	unlisted := newArtifact(t, byAPI)
+	unlisted.refer(lab.bundleOfNewLog(subject, unlisted.statement(), func(m *protobundle.VerificationMaterial) {
+		another, err := lab.AttestHashedRekordV2(subject, goodIssuer, unlisted.statement())
+		must(t, err)
+		entries, err := another.TlogEntries()
+		must(t, err)
+		m.TlogEntries[0] = entries[0].TransparencyLogEntry()
+	}), nil)
+	unlisted.mustFail(options, "failed to verify log inclusion")
 }
 
 func TestNotTrusted(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -37,9 +38,9 @@ func issue(t *testing.T, ca *pki.Authority, request pki.Request) pki.Pair {
 }
 
 // secure starts a registry with a certificate of the authority, which has to have signed the certificates of clients too where those are wanted.
-func secure(t *testing.T, ca *pki.Authority, clients tls.ClientAuthType, layers ...func(http.Handler) http.Handler) *hub {
+func secure(t *testing.T, ca *pki.Authority, clients tls.ClientAuthType) *hub {
 	t.Helper()
-	h := newIdleHub(t, layers...)
+	h := newIdleHub(t)
 	pair := issue(t, ca, pki.Request{CommonName: "registry", Names: []string{"127.0.0.1"}})
 	certificate, err := tls.X509KeyPair(pair.Cert, pair.Key)
 	if err != nil {
@@ -237,9 +238,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer answer.Body.Close()
-	for key, values := range answer.Header {
-		w.Header()[key] = values
-	}
+	maps.Copy(w.Header(), answer.Header)
 	w.WriteHeader(answer.StatusCode)
 	_, _ = io.Copy(w, answer.Body)
 }

@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,9 +21,7 @@ func failing(n int32, status int, header http.Header) func(http.Handler) http.Ha
 				inner.ServeHTTP(w, r)
 				return
 			}
-			for key, values := range header {
-				w.Header()[key] = values
-			}
+			maps.Copy(w.Header(), header)
 			w.WriteHeader(status)
 		})
 	}

@@ -35,33 +35,33 @@ type hub struct {
 }
 
 // newHub starts a registry. Requests pass through the layers from the first to the last.
-func newHub(t *testing.T, layers ...func(http.Handler) http.Handler) *hub {
-	t.Helper()
-	h := newIdleHub(t, layers...)
+func newHub(tb testing.TB, layers ...func(http.Handler) http.Handler) *hub {
+	tb.Helper()
+	h := newIdleHub(tb, layers...)
 	h.Start()
 	return h
 }
 
 // newIdleHub leaves it to the test to start the server, with TLS for example.
-func newIdleHub(t *testing.T, layers ...func(http.Handler) http.Handler) *hub {
-	t.Helper()
+func newIdleHub(tb testing.TB, layers ...func(http.Handler) http.Handler) *hub {
+	tb.Helper()
 	inner := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true))
 	back := httptest.NewServer(inner)
-	t.Cleanup(back.Close)
+	tb.Cleanup(back.Close)
 	repository, err := remote.NewRepository(strings.TrimPrefix(back.URL, "http://") + "/" + hubRepository)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	repository.PlainHTTP = true
 	repository.MaxMetadataBytes = 64 << 20
 	h := &hub{backdoor: repository}
-	handler := http.Handler(inner)
+	handler := inner
 	for i := range layers {
 		handler = layers[len(layers)-1-i](handler)
 	}
 	h.Server = httptest.NewUnstartedServer(h.record(handler))
 	h.Config.ErrorLog = log.New(io.Discard, "", 0)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		h.CloseClientConnections()
 		h.Close()
 	})
@@ -115,11 +115,11 @@ func (h *hub) source(t *testing.T, tag string) *Source {
 	return reach(t, h.ref(tag), Access{PlainHTTP: true})
 }
 
-func reach(t *testing.T, ref Reference, access Access) *Source {
-	t.Helper()
+func reach(tb testing.TB, ref Reference, access Access) *Source {
+	tb.Helper()
 	source, err := NewSource(ref, access)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return source
 }
@@ -168,8 +168,8 @@ func asJSON(t *testing.T, value any) []byte {
 func file(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg} }
 
 // tarball packs entries in the order given. Files hold their own name, followed by zeroes up to their size.
-func tarball(t testing.TB, entries ...tar.Header) []byte {
-	t.Helper()
+func tarball(tb testing.TB, entries ...tar.Header) []byte {
+	tb.Helper()
 	var out bytes.Buffer
 	zip := gzip.NewWriter(&out)
 	archive := tar.NewWriter(zip)
@@ -179,20 +179,20 @@ func tarball(t testing.TB, entries ...tar.Header) []byte {
 			header.Size = max(header.Size, int64(len(header.Name)))
 		}
 		if err := archive.WriteHeader(&header); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if header.Typeflag == tar.TypeReg {
 			text := io.MultiReader(strings.NewReader(header.Name), zeroes{})
 			if _, err := io.CopyN(archive, text, header.Size); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 		}
 	}
 	if err := archive.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := zip.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out.Bytes()
 }
@@ -205,16 +205,16 @@ func (zeroes) Read(p []byte) (int, error) {
 }
 
 // release is a distribution with one release.
-func release(t testing.TB, version string) []byte {
-	t.Helper()
-	return tarball(t, file("flux/"+version+"/rbac.yaml"), file("flux-images/VERSION"), file("flux-vex/v2.9.json"))
+func release(tb testing.TB, version string) []byte {
+	tb.Helper()
+	return tarball(tb, file("flux/"+version+"/rbac.yaml"), file("flux-images/VERSION"), file("flux-vex/v2.9.json"))
 }
 
-func newStore(t *testing.T, dir string) *Store {
-	t.Helper()
+func newStore(tb testing.TB, dir string) *Store {
+	tb.Helper()
 	store, err := NewStore(dir, DefaultLimits())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return store
 }

@@ -43,12 +43,11 @@ type puller struct {
 
 // newPuller opens the layout in the folder, without what is damaged in it. One that cannot be read is begun anew.
 func newPuller(ctx context.Context, dir string, repository *remote.Repository, limits Limits) (*puller, error) {
-	if err := scrub(ctx, dir); err != nil {
-		return nil, fmt.Errorf("checking the cache: %w", err)
-	}
-	layout, err := oci.NewWithContext(ctx, dir)
+	layout, err := openLayout(ctx, dir)
 	if err != nil && ctx.Err() == nil {
-		layout, err = anew(ctx, dir)
+		if err = os.RemoveAll(dir); err == nil {
+			layout, err = openLayout(ctx, dir)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the cache: %w", err)
@@ -56,8 +55,8 @@ func newPuller(ctx context.Context, dir string, repository *remote.Repository, l
 	return &puller{layout: layout, repository: repository, limits: limits}, nil
 }
 
-func anew(ctx context.Context, dir string) (*oci.Store, error) {
-	if err := os.RemoveAll(dir); err != nil {
+func openLayout(ctx context.Context, dir string) (*oci.Store, error) {
+	if err := scrub(ctx, dir); err != nil {
 		return nil, err
 	}
 	return oci.NewWithContext(ctx, dir)
@@ -65,23 +64,26 @@ func anew(ctx context.Context, dir string) (*oci.Store, error) {
 
 // scrub removes every blob that is not what its name says.
 func scrub(ctx context.Context, dir string) error {
-	blobs := filepath.Join(dir, ocispec.ImageBlobsDir, digest.SHA256.String())
-	names, err := os.ReadDir(blobs)
+	blobs, err := os.OpenRoot(filepath.Join(dir, ocispec.ImageBlobsDir, digest.SHA256.String()))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
+	defer blobs.Close()
+	entries, err := fs.ReadDir(blobs.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		path := filepath.Join(blobs, name.Name())
-		if checksum(path) == name.Name() {
+		if checksum(blobs, entry.Name()) == entry.Name() {
 			continue
 		}
-		if err := os.RemoveAll(path); err != nil {
+		if err := blobs.RemoveAll(entry.Name()); err != nil {
 			return err
 		}
 	}
@@ -89,8 +91,8 @@ func scrub(ctx context.Context, dir string) error {
 }
 
 // checksum of a file; empty when it cannot be read.
-func checksum(path string) string {
-	file, err := os.Open(path)
+func checksum(blobs *os.Root, name string) string {
+	file, err := blobs.Open(name)
 	if err != nil {
 		return ""
 	}

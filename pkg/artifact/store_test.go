@@ -113,6 +113,10 @@ func TestTamperedCacheIsFetchedAgain(t *testing.T) {
 		{"an index of something else", layout, func(path string) error {
 			return replace(path+"/index.json", []byte(`{"manifests":[{"mediaType":"x","digest":"`+someDigest+`","size":1}]}`))
 		}},
+		{"a file for the blobs", layout, func(path string) error {
+			return errors.Join(os.RemoveAll(path+"/blobs/sha256"), os.WriteFile(path+"/blobs/sha256", nil, 0o600))
+		}},
+		{"a file for the layout", layout, func(path string) error { return errors.Join(os.RemoveAll(path), os.WriteFile(path, nil, 0o600)) }},
 		{"no layout", layout, func(path string) error { return os.Remove(path + "/oci-layout") }},
 		{"an empty layout", layout, func(path string) error { return errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)) }},
 	} {
@@ -255,13 +259,17 @@ func TestEviction(t *testing.T) {
 	}
 	zero, again, one := open(0), open(0), open(1)
 	check(0, 1)
-	_, _ = zero.Close(), zero.Close() // closing twice does not count twice
+	for range 2 { // closing twice does not count twice
+		_ = zero.Close()
+	}
 	two := open(2)
 	check(0, 1, 2)
 	if _, err := fs.ReadFile(again.FS, "flux/v2.9.0/rbac.yaml"); err != nil {
 		t.Errorf("what is in use: %v", err)
 	}
-	_, _, _ = again.Close(), one.Close(), two.Close()
+	for _, unused := range []*Catalog{again, one, two} {
+		_ = unused.Close()
+	}
 	three := open(3)
 	check(3)
 	if _, err := fs.ReadFile(three.FS, "flux/v2.9.3/rbac.yaml"); err != nil {

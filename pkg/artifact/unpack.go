@@ -26,7 +26,7 @@ func unpack(ctx context.Context, archive io.Reader, root *os.Root, limits Limits
 	if err != nil {
 		return fmt.Errorf("unpacking: the archive is not compressed with gzip: %w", err)
 	}
-	u := unpacker{root: root, limits: limits, left: limits.Unpacked, folders: map[string]bool{}}
+	u := unpacker{root: root, limits: limits, left: limits.Unpacked, folders: map[string]bool{}, buffer: make([]byte, 64<<10)}
 	reader := tar.NewReader(&bounded{reader: plain, left: limits.Unpacked, limit: limits.Unpacked})
 	for range limits.Entries + 1 {
 		if err := ctx.Err(); err != nil {
@@ -51,6 +51,7 @@ type unpacker struct {
 	limits  Limits
 	left    int64
 	folders map[string]bool
+	buffer  []byte
 }
 
 func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
@@ -116,7 +117,7 @@ func (u *unpacker) file(name string, size int64, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(file, content)
+	_, err = io.CopyBuffer(struct{ io.Writer }{file}, content, u.buffer) // the file alone would bring a buffer of its own
 	return errors.Join(err, file.Close())
 }
 

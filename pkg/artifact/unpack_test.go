@@ -20,15 +20,15 @@ func tiny() Limits {
 	return Limits{Layer: 1 << 20, File: 64 << 10, Unpacked: 256 << 10, Entries: 100, Cache: 1 << 20}
 }
 
-func unpackInto(t testing.TB, archive []byte, limits Limits) ([]string, error) {
-	t.Helper()
-	dir := t.TempDir()
+func unpackInto(tb testing.TB, archive []byte, limits Limits) ([]string, error) {
+	tb.Helper()
+	dir := tb.TempDir()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer root.Close()
-	failure := unpack(t.Context(), bytes.NewReader(archive), root, limits)
+	failure := unpack(tb.Context(), bytes.NewReader(archive), root, limits)
 	var files []string
 	if err := fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {
@@ -36,7 +36,7 @@ func unpackInto(t testing.TB, archive []byte, limits Limits) ([]string, error) {
 		}
 		return err
 	}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return files, failure
 }
@@ -153,7 +153,8 @@ func TestUnpackRefusesBrokenArchives(t *testing.T) {
 // sparse is an archive with a file that is mostly a hole, in the format of GNU tar.
 func sparse(t *testing.T, size int64) []byte {
 	t.Helper()
-	block := make([]byte, 512)
+	archive := make([]byte, 3*512) // a header, and two empty blocks for the end
+	block := archive[:512]
 	copy(block, "flux/v1/hole")
 	copy(block[100:], "0000644\x00")
 	copy(block[124:], fmt.Sprintf("%011o\x00", 0))
@@ -169,7 +170,7 @@ func sparse(t *testing.T, size int64) []byte {
 	copy(block[148:], fmt.Sprintf("%06o\x00 ", sum))
 	var out bytes.Buffer
 	zip := gzip.NewWriter(&out)
-	if _, err := zip.Write(append(block, make([]byte, 1024)...)); err != nil {
+	if _, err := zip.Write(archive); err != nil {
 		t.Fatal(err)
 	}
 	if err := zip.Close(); err != nil {

@@ -134,3 +134,15 @@ func TestErrorsAreOneBoundedLine(t *testing.T) {
 		t.Errorf("one failure: %q", e.Error())
 	}
 }
+
+func TestRunWaitsForAChangedDefinition(t *testing.T) {
+	over := errors.New("the test is over")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, over)
+	defer cancel()
+	changed := def("things.example.com", "v1* v0 / v0 v1")
+	changed.changed = time.Now()
+	// Without a client, a request would panic.
+	if err := New(nil, Options{Settle: time.Hour}).Run(ctx, Finish([]Definition{changed}), nil); !errors.Is(err, over) {
+		t.Errorf("error = %v, want the cause", err)
+	}
+}

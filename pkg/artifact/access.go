@@ -42,6 +42,9 @@ type Access struct {
 	PlainHTTP bool
 	// UserAgent is what the client calls itself.
 	UserAgent string
+
+	// lookup resolves names; nil means as the system does.
+	lookup lookup
 }
 
 const (
@@ -64,8 +67,12 @@ func (a Access) Repository(ref Reference) (*remote.Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing access to registry %q: %w", ref.Registry, err)
 	}
+	names := a.lookup
+	if names == nil {
+		names = net.DefaultResolver.LookupNetIP
+	}
 	client := &auth.Client{
-		Client:     &http.Client{Transport: unavailable{retrying(transport)}},
+		Client:     &http.Client{Transport: unavailable{retrying(newTokenServices(transport, ref.oras().Host(), names))}},
 		Credential: credential,
 		Cache:      auth.NewCache(),
 	}

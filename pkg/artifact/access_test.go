@@ -185,6 +185,8 @@ func TestTokens(t *testing.T) {
 // proxy forwards requests, and notes them.
 type proxy struct {
 	*httptest.Server
+	// hosts are names that nobody else knows.
+	hosts map[string]string
 
 	mu   sync.Mutex
 	seen []string
@@ -226,7 +228,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodConnect {
-		tunnel(w, r)
+		p.tunnel(w, r)
 		return
 	}
 	out := r.Clone(r.Context())
@@ -243,8 +245,12 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, answer.Body)
 }
 
-func tunnel(w http.ResponseWriter, r *http.Request) {
-	there, err := (&net.Dialer{}).DialContext(r.Context(), "tcp", r.Host)
+func (p *proxy) tunnel(w http.ResponseWriter, r *http.Request) {
+	host, known := p.hosts[r.Host]
+	if !known {
+		host = r.Host
+	}
+	there, err := (&net.Dialer{}).DialContext(r.Context(), "tcp", host)
 	if err != nil {
 		w.WriteHeader(http.StatusBadGateway)
 		return

@@ -30,7 +30,7 @@ type VerificationError struct {
 
 // Error says what the verifier said.
 func (e *VerificationError) Error() string {
-	return fmt.Sprintf("verifying artifact %q: %v", e.Digest, e.Err)
+	return fmt.Sprintf("verifying its signatures: %v", e.Err)
 }
 
 // Unwrap returns what the verifier said.

@@ -140,7 +140,7 @@ func (w *world) finish(ctx context.Context, applied ...*unstructured.Unstructure
 	Expect(w.migrator.Run(ctx, migrate.Finish(live), nil)).To(Succeed())
 }
 
-// install applies a definition and waits until all its versions are served.
+// install applies a definition and waits until all its versions are served, and objects are stored as it says.
 func install(ctx context.Context, crd *unstructured.Unstructured) {
 	GinkgoHelper()
 	Expect(applyAs(ctx, "installer", crd)).To(Succeed())
@@ -158,6 +158,29 @@ func install(ctx context.Context, crd *unstructured.Unstructured) {
 			return admin.List(ctx, found, client.Limit(1))
 		}).Should(Succeed())
 	}
+	awaitStorage(ctx, crd)
+}
+
+// awaitStorage waits until the API server stores objects of a definition in its storage version, which it does a moment after the definition
+// was changed.
+func awaitStorage(ctx context.Context, crd *unstructured.Unstructured) {
+	GinkgoHelper()
+	definition := read(GinkgoT(), []*unstructured.Unstructured{crd})[0]
+	probe := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": definition.Group + "/" + storageOf(definition), "kind": definition.Kind,
+		"metadata": map[string]any{"name": "probe", "namespace": metav1.NamespaceDefault},
+	}}
+	if spec, known := fluxSpecs()[definition.Kind]; known {
+		probe.Object["spec"] = spec
+	}
+	Eventually(func() (string, error) {
+		created := probe.DeepCopy()
+		if err := admin.Create(ctx, created); err != nil {
+			return "", err
+		}
+		version := etcd(ctx, crd)[metav1.NamespaceDefault+"/probe"]
+		return version, admin.Delete(ctx, created)
+	}).Should(Equal(storageOf(definition)), definition.Name)
 }
 
 // storeIn applies a definition whose storage version is another.
@@ -203,8 +226,18 @@ func storedVersions(ctx context.Context, crd *unstructured.Unstructured) []strin
 	return stored
 }
 
-// inEtcd returns how many objects of a definition are stored in which version, as etcd has them.
+// inEtcd returns how many objects of a definition are stored in which version.
 func inEtcd(ctx context.Context, crd *unstructured.Unstructured) map[string]int {
+	GinkgoHelper()
+	versions := map[string]int{}
+	for _, version := range etcd(ctx, crd) {
+		versions[version]++
+	}
+	return versions
+}
+
+// etcd returns the versions that the objects of a definition are stored in, by namespace and name.
+func etcd(ctx context.Context, crd *unstructured.Unstructured) map[string]string {
 	GinkgoHelper()
 	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
 	plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
@@ -219,15 +252,16 @@ func inEtcd(ctx context.Context, crd *unstructured.Unstructured) map[string]int 
 	defer response.Body.Close()
 	var answer struct {
 		KVs []struct {
+			Key   []byte `json:"key"`
 			Value []byte `json:"value"`
 		} `json:"kvs"`
 	}
 	Expect(json.NewDecoder(response.Body).Decode(&answer)).To(Succeed())
-	versions := map[string]int{}
+	versions := map[string]string{}
 	for _, kv := range answer.KVs {
 		var object metav1.TypeMeta
 		Expect(json.Unmarshal(kv.Value, &object)).To(Succeed())
-		versions[object.GroupVersionKind().Version]++
+		versions[strings.TrimPrefix(string(kv.Key), prefix)] = object.GroupVersionKind().Version
 	}
 	return versions
 }

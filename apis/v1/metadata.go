@@ -43,6 +43,9 @@ const (
 	RevisionAnnotation = Group + "/revision"
 	// ForceAnnotation set to enabled on a managed object lets the operator recreate it on an immutable field.
 	ForceAnnotation = Group + "/force"
+	// IgnoreFieldsAnnotation names fields of a managed object that others set: JSON pointers such as /spec/replicas, separated by commas.
+	// They are set when the object is created, and never put back.
+	IgnoreFieldsAnnotation = Group + "/ignoreFields"
 	// ProfileAnnotation names the size profile on managed Deployments.
 	ProfileAnnotation = Group + "/profile"
 )

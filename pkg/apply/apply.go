@@ -9,12 +9,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 // Apply makes the cluster match the objects by server-side apply with forced ownership, in stages: what others need comes first, custom
 // resources come after the definitions in the same set, webhooks come last. It makes one request for each object; objects that others have
-// written to before take up to three more, Kustomizations of Flux before 2.5 take one more, and one more request is made if some objects are
-// not in previous.
+// written to before take up to three more, Kustomizations of Flux before 2.5 and objects with v1.IgnoreFieldsAnnotation take one more, and one
+// more request is made if some objects are not in previous.
 //
 // previous holds what earlier calls observed and serves to tell configured from unchanged. Objects missing from it are judged by whether
 // they were modified after this call began. It may be nil.
@@ -120,34 +122,53 @@ func (r *run) object(ctx context.Context, s stage, obj *unstructured.Unstructure
 	if s == custom {
 		worth = patienceWithCustom
 	}
-	var live *metav1.PartialObjectMetadata
-	taken := false
+	var done *applied
 	err := persist(ctx, worth, func() (err error) {
-		if err := r.mayRevive(ctx, obj); err != nil {
-			return err
-		}
-		if live, err = r.send(ctx, obj); err != nil {
-			return err
-		}
-		foreign, err := r.takeOver(ctx, obj, live)
-		if err != nil || !foreign {
-			return err
-		}
-		taken = true
-		live, err = r.send(ctx, obj)
+		done, err = r.put(ctx, obj)
 		return err
 	})
 	id := IDOf(obj)
 	if immutable := asImmutable(id, err); immutable != nil {
-		live, err = r.recreate(ctx, obj, immutable)
+		done, err = r.recreate(ctx, obj, immutable)
 	}
 	if err != nil {
 		return nil, inWordsOfStorage(obj, err)
 	}
-	now := observe(obj, live, r.manager)
-	change := &Change{Object: reference(obj), Observed: now, Action: r.before.actionOf(now, r.previous[id], live)}
-	if taken {
-		change.Action = Configured
+	now := observe(done.object, done.live, r.manager)
+	if done.action == "" {
+		done.action = r.before.actionOf(now, r.previous[id], done.live)
 	}
-	return change, nil
+	return &Change{Object: reference(obj), Observed: now, Action: done.action}, nil
+}
+
+// applied is an object as it was sent and as it came back.
+type applied struct {
+	object *unstructured.Unstructured
+	live   *metav1.PartialObjectMetadata
+	// action is empty where it shows only in comparison with what was observed before.
+	action Action
+}
+
+// put applies an object, and once more after it has taken over what others wrote before.
+func (a *Applier) put(ctx context.Context, obj *unstructured.Unstructured) (*applied, error) {
+	if err := a.mayRevive(ctx, obj); err != nil {
+		return nil, err
+	}
+	fields, err := v1.IgnoredFields(obj.GetAnnotations())
+	if err != nil {
+		return nil, err
+	}
+	if len(fields) > 0 {
+		return a.putWithout(ctx, obj, fields)
+	}
+	live, err := a.send(ctx, obj)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := a.takeOver(ctx, obj, live, noFields)
+	if err != nil || !taken {
+		return &applied{object: obj, live: live}, err
+	}
+	live, err = a.send(ctx, obj)
+	return &applied{object: obj, live: live, action: Configured}, err
 }

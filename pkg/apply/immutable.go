@@ -74,7 +74,7 @@ var errLeaving = errors.New("the object is being deleted; it is created anew whe
 
 // recreate deletes an object and applies it again if it may go, and returns the refusal if not. Whoever changes or recreates it in between has
 // it looked at anew.
-func (a *Applier) recreate(ctx context.Context, obj *unstructured.Unstructured, refused *ImmutableError) (*metav1.PartialObjectMetadata, error) {
+func (a *Applier) recreate(ctx context.Context, obj *unstructured.Unstructured, refused *ImmutableError) (*applied, error) {
 	kept := false
 	err := persist(ctx, patienceWith, func() error {
 		live := reference(obj)
@@ -111,13 +111,13 @@ func (a *Applier) recreate(ctx context.Context, obj *unstructured.Unstructured, 
 	if err != nil {
 		return nil, fmt.Errorf("deleting the object to recreate it: %w", err)
 	}
-	var live *metav1.PartialObjectMetadata
+	var done *applied
 	err = persist(ctx, patienceWith, func() (err error) {
-		live, err = a.send(ctx, obj)
+		done, err = a.put(ctx, obj)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("creating the object anew: %w", err)
 	}
-	return live, nil
+	return done, nil
 }

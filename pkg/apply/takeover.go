@@ -70,12 +70,18 @@ type operation struct {
 	Value any    `json:"value,omitempty"`
 }
 
-// takeOver removes the traces of former owners and makes the fields of foreign managers ours. It makes no request and returns false where
-// there is nothing to take over. Somebody else's change in the meantime is a conflict; the object is then to be applied anew.
-func (a *Applier) takeOver(ctx context.Context, obj *unstructured.Unstructured, live *metav1.PartialObjectMetadata) (bool, error) {
+// fieldsOf selects some of the fields that a manager owns.
+type fieldsOf func(owned *fieldpath.Set) *fieldpath.Set
+
+func noFields(*fieldpath.Set) *fieldpath.Set { return fieldpath.NewSet() }
+
+// takeOver removes the traces of former owners and makes the fields of foreign managers ours, except for the ignored ones, which are not ours
+// either. It makes no request and returns false where there is nothing to do. Somebody else's change in the meantime is a conflict; the
+// object is then to be applied anew.
+func (a *Applier) takeOver(ctx context.Context, obj *unstructured.Unstructured, live *metav1.PartialObjectMetadata, ignored fieldsOf) (bool, error) {
 	patch := leftovers("/metadata/annotations/", foreignAnnotations, live.Annotations, obj.GetAnnotations())
 	patch = append(patch, leftovers("/metadata/labels/", foreignLabels, live.Labels, obj.GetLabels())...)
-	entries, taken, err := a.takeFields(live.ManagedFields)
+	entries, taken, err := a.takeFields(live.ManagedFields, ignored)
 	if err != nil {
 		return false, fmt.Errorf("reading managed fields: %w", err)
 	}
@@ -111,14 +117,14 @@ var kept = fieldpath.NewSet(
 	fieldpath.MakePathOrDie("spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/restartedAt"),
 )
 
-// takeFields moves the fields of foreign managers into the entry of our manager and returns the new list of entries, and whether there were
-// any. Writes to subresources are left to their managers.
-func (a *Applier) takeFields(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedFieldsEntry, bool, error) {
+// takeFields moves the fields of foreign managers into the entry of our manager, takes the ignored ones out of it, and returns the new list of
+// entries and whether there was anything to do. Writes to subresources are left to their managers.
+func (a *Applier) takeFields(entries []metav1.ManagedFieldsEntry, ignored fieldsOf) ([]metav1.ManagedFieldsEntry, bool, error) {
 	own := metav1.ManagedFieldsEntry{Manager: a.manager, Operation: metav1.ManagedFieldsOperationApply, FieldsType: "FieldsV1"}
-	fields, taken := fieldpath.NewSet(), fieldpath.NewSet()
+	fields, taken, changed := fieldpath.NewSet(), fieldpath.NewSet(), false
 	var others []metav1.ManagedFieldsEntry
 	for _, entry := range entries {
-		ours := entry.Manager == own.Manager && entry.Operation == own.Operation && entry.Subresource == ""
+		ours := a.isOurs(entry)
 		if !ours && !a.isForeign(entry) || entry.FieldsV1 == nil {
 			others = append(others, entry)
 			continue
@@ -127,13 +133,15 @@ func (a *Applier) takeFields(entries []metav1.ManagedFieldsEntry) ([]metav1.Mana
 		if err := set.FromJSON(entry.FieldsV1.GetRawReader()); err != nil {
 			return nil, false, err
 		}
+		left := ignored(set)
 		if ours {
-			own, fields = entry, set
+			own, fields, changed = entry, set.RecursiveDifference(left), changed || !left.Empty()
 			continue
 		}
 		own.APIVersion = cmp.Or(own.APIVersion, entry.APIVersion)
-		taken = taken.Union(set.Difference(kept))
-		if rest := set.Intersection(kept); !rest.Empty() {
+		wanted := set.RecursiveDifference(left).Difference(kept)
+		taken, changed = taken.Union(wanted), changed || !wanted.Empty()
+		if rest := set.Difference(wanted); !rest.Empty() {
 			raw, err := rest.ToJSON()
 			if err != nil {
 				return nil, false, err
@@ -142,7 +150,7 @@ func (a *Applier) takeFields(entries []metav1.ManagedFieldsEntry) ([]metav1.Mana
 			others = append(others, entry)
 		}
 	}
-	if taken.Empty() {
+	if !changed {
 		return nil, false, nil
 	}
 	raw, err := fields.Union(taken).ToJSON()
@@ -151,6 +159,11 @@ func (a *Applier) takeFields(entries []metav1.ManagedFieldsEntry) ([]metav1.Mana
 	}
 	own.FieldsV1 = metav1.NewFieldsV1(string(raw))
 	return append(others, own), true, nil
+}
+
+// isOurs tells whether an entry is that of our apply requests.
+func (a *Applier) isOurs(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Manager == a.manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == ""
 }
 
 func (a *Applier) isForeign(entry metav1.ManagedFieldsEntry) bool {

@@ -49,6 +49,7 @@ func Check(instance *v1.FluxInstance, set *render.Set, facts Facts) error {
 		imagesArePinned,
 		clusterIsRecentEnough,
 		claimsKeepWhatTheyHold,
+		ignoredFieldsAreFields,
 		inventoryFitsStatus,
 	} {
 		if violation := broken(instance, set, facts); violation != nil {

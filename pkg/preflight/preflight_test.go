@@ -46,6 +46,12 @@ func crdVersion(set *render.Set) map[string]any {
 	return set.Objects[1].Object["spec"].(map[string]any)["versions"].([]any)[0].(map[string]any)
 }
 
+// ignore leaves fields of an object, which gets a container, to others.
+func ignore(o *unstructured.Unstructured, fields string) {
+	o.SetAnnotations(map[string]string{v1.IgnoreFieldsAnnotation: fields})
+	o.Object["spec"] = map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "manager"}}}}}
+}
+
 // claim returns a volume claim as a set has it.
 func claim(class, size string, modes ...any) *unstructured.Unstructured {
 	o := object("PersistentVolumeClaim", "flux-system", "source-controller")
@@ -155,6 +161,18 @@ func TestCheck(t *testing.T) {
 		{"an image the user chose", func(_ *v1.FluxInstance, s *render.Set, _ *Facts) {
 			s.Images = []v1.ComponentImage{{Name: "source-controller", Repository: "example.com/mine", Tag: "rc"}}
 		}, ""},
+
+		{"fields left to others", func(_ *v1.FluxInstance, s *render.Set, _ *Facts) {
+			ignore(s.Objects[3], "/spec/replicas,/spec/template/spec/containers/0/resources,/spec/template/spec/containers/7/resources")
+		}, ""},
+		{"a path that is no pointer", func(_ *v1.FluxInstance, s *render.Set, _ *Facts) { ignore(s.Objects[3], "spec.replicas") }, "spec.kustomize.patches"},
+		{"an item of a list left to others", func(_ *v1.FluxInstance, s *render.Set, _ *Facts) {
+			ignore(s.Objects[3], "/spec/template/spec/containers/0")
+		}, "spec.kustomize.patches"},
+		{"the name left to others everywhere", func(i *v1.FluxInstance, s *render.Set, _ *Facts) {
+			i.Spec.CommonMetadata = &v1.CommonMetadata{Annotations: map[string]string{v1.IgnoreFieldsAnnotation: "/metadata/name"}}
+			ignore(s.Objects[0], "/metadata/name")
+		}, "spec.commonMetadata.annotations"},
 
 		{"rules on Kubernetes 1.24", func(_ *v1.FluxInstance, s *render.Set, f *Facts) {
 			crdVersion(s)["schema"].(map[string]any)["x-kubernetes-validations"] = []any{}

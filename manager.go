@@ -27,6 +27,7 @@ import (
 	"github.com/flux-autopilot/flux-operator/controllers"
 	"github.com/flux-autopilot/flux-operator/pkg/apply"
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
+	"github.com/flux-autopilot/flux-operator/pkg/migrate"
 	"github.com/flux-autopilot/flux-operator/pkg/preflight"
 )
 
@@ -122,6 +123,7 @@ func addControllers(mgr ctrl.Manager, c *config) error {
 			Concurrency:      c.concurrent,
 			Owner:            types.NamespacedName{Namespace: c.namespace, Name: v1.DefaultInstanceName},
 		}),
+		Migrator:        migrate.New(writer, migrate.Options{Concurrency: c.concurrent}),
 		Recorder:        mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // the newer recorder cannot annotate events with the revision, which the API promises
 		Artifacts:       artifacts,
 		ArtifactChanged: changed,

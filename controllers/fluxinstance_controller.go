@@ -20,6 +20,7 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/apply"
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
 	"github.com/flux-autopilot/flux-operator/pkg/inventory"
+	"github.com/flux-autopilot/flux-operator/pkg/migrate"
 	"github.com/flux-autopilot/flux-operator/pkg/preflight"
 	"github.com/flux-autopilot/flux-operator/pkg/render"
 	"github.com/flux-autopilot/flux-operator/pkg/version"
@@ -38,6 +39,8 @@ type FluxInstanceReconciler struct {
 	Client client.Client
 	// Applier changes everything else in the cluster.
 	Applier *apply.Applier
+	// Migrator rewrites stored objects.
+	Migrator *migrate.Migrator
 	// Recorder tells users what happened.
 	Recorder record.EventRecorder
 	// Artifacts opens the distribution that the instance installs from.
@@ -55,13 +58,17 @@ type FluxInstanceReconciler struct {
 	owned      ownedObjects
 	seen       sightings
 	last       *memory
+	written    written
 }
 
 // attempt is what one pass found and did, for the report at its end.
 type attempt struct {
 	started  time.Time
+	watched  *Watched
 	revision version.Revision
 	previous version.Revision
+	// heading is the release that is wanted in the end; revision may be one on the way to it.
+	heading string
 	// attempted is the revision that the pass before this one tried, well or not.
 	attempted string
 	// look is what the registry said of the artifact; zero for an instance that names none.
@@ -77,11 +84,15 @@ type attempt struct {
 
 // Reconcile runs one pass over a FluxInstance.
 func (r *FluxInstanceReconciler) Reconcile(ctx context.Context, instance *v1.FluxInstance) (ctrl.Result, error) {
-	leave := r.Watchdog.Enter(instance.Timeout() + passSlack)
-	defer leave()
+	watched := r.Watchdog.Enter(instance.Timeout() + passSlack)
+	defer watched.Leave()
 	if instance.Namespace != r.Facts.OperatorNamespace {
 		return r.refuse(ctx, instance)
 	}
+	if r.written.isNewerThan(instance) {
+		return ctrl.Result{RequeueAfter: cacheLag}, nil
+	}
+	defer func() { r.written = written{instance.UID, instance.ResourceVersion} }()
 	if !instance.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, instance)
 	}
@@ -97,46 +108,62 @@ func (r *FluxInstanceReconciler) Reconcile(ctx context.Context, instance *v1.Flu
 		}
 	}
 	status := newStatusWriter(r.Client, instance)
-	run, err := r.install(ctx, instance, status)
+	run := &attempt{started: time.Now(), watched: watched, attempted: instance.Status.LastAttemptedRevision}
+	err := r.install(ctx, instance, status, run)
 	return r.conclude(ctx, instance, status, run, err)
 }
 
 // install is the pipeline: each stage takes the value of the one before it.
-func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxInstance, status *statusWriter) (*attempt, error) {
-	run := &attempt{started: time.Now(), attempted: instance.Status.LastAttemptedRevision}
+func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, run *attempt) error {
 	var err error
 	if run.previous, err = parseRevision(instance.Status.LastAppliedRevision); err != nil {
-		return run, err
+		return err
 	}
 	catalog, err := r.open(ctx, instance, run)
 	r.reportArtifact(instance, run)
 	if err != nil {
-		return run, retry(v1.ReasonArtifactFailed, err)
+		return retry(v1.ReasonArtifactFailed, err)
 	}
 	defer func() { _ = catalog.Close() }() // it was only read
-	set, err := r.desire(ctx, instance, catalog, run.previous)
-	if err := run.accept(instance, set, err); err != nil {
-		return run, err
+	wanted, err := r.desire(ctx, instance, catalog, run.previous)
+	if err := run.accept(instance, wanted, err); err != nil {
+		return err
 	}
-	run.revision, run.images = set.Revision, set.Images
+	way, err := r.plan(ctx, instance, catalog, run, wanted)
+	if err != nil {
+		return err
+	}
+	return r.change(ctx, instance, status, run, way)
+}
+
+// change makes the cluster match a set of objects.
+func (r *FluxInstanceReconciler) change(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, run *attempt, way *journey) error {
+	set := way.set
+	run.revision, run.images, run.heading = set.Revision, set.Images, way.wanted
 	owned, err := inventory.FromStatus(instance.Status.Inventory)
 	if err != nil {
-		return run, stall(v1.ReasonReconciliationFailed, fmt.Errorf("reading status.inventory: %w", err))
+		return stall(v1.ReasonReconciliationFailed, fmt.Errorf("reading status.inventory: %w", err))
 	}
 	wanted := inventory.Of(set.Objects)
 	if err := r.own(ctx, instance, status, set, owned.Union(wanted)); err != nil {
-		return run, err
+		return err
+	}
+	if err := r.migrate(ctx, instance, status, run, way.before); err != nil {
+		return err
 	}
 	if err := r.apply(ctx, instance, run, set); err != nil {
-		return run, err
+		return err
 	}
 	if err := r.owned.follow(ctx, wanted.Objects()); err != nil {
-		return run, retry(v1.ReasonReconciliationFailed, err)
+		return retry(v1.ReasonReconciliationFailed, err)
 	}
 	if err := r.awaitReady(ctx, instance, run, set); err != nil {
-		return run, err
+		return err
 	}
-	return run, r.prune(ctx, instance, run, wanted, owned.Minus(wanted))
+	if err := r.tidy(ctx, instance, status, run, way); err != nil {
+		return err
+	}
+	return r.prune(ctx, instance, run, wanted, owned.Minus(wanted))
 }
 
 // desire selects a release, renders it and checks that it may be applied.
@@ -150,11 +177,16 @@ func (r *FluxInstanceReconciler) desire(ctx context.Context, instance *v1.FluxIn
 		return nil, err
 	}
 	r.tellOutdated(instance, compare(instance.Spec.Distribution.Version, release, catalog.Versions, candidates))
+	return r.build(ctx, instance, catalog, release)
+}
+
+// build renders a release and checks that it may be applied.
+func (r *FluxInstanceReconciler) build(ctx context.Context, instance *v1.FluxInstance, catalog *artifact.Catalog, release string) (*render.Set, error) {
 	set, err := render.Render(catalog.FS, release, instance)
 	if err != nil {
 		return nil, stall(v1.ReasonBuildFailed, err)
 	}
-	facts, err := r.facts(ctx, set, current)
+	facts, err := r.facts(ctx, instance, set)
 	if err != nil {
 		return nil, retry(v1.ReasonPreflightFailed, err)
 	}

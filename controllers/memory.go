@@ -4,12 +4,14 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 	"github.com/flux-autopilot/flux-operator/pkg/apply"
@@ -27,6 +29,21 @@ type memory struct {
 	// look is what the registry said of the artifact, and degraded that the artifact could not be had all the same.
 	look     look
 	degraded bool
+}
+
+// cacheLag is how long a pass waits for the cache to show what the pass before it wrote.
+const cacheLag = 20 * time.Millisecond
+
+// written is the instance as the last pass left it.
+type written struct {
+	uid             types.UID
+	resourceVersion string
+}
+
+// isNewerThan tells whether the cache has not caught up yet: a pass over what it shows would write an old status over a newer one.
+func (w written) isNewerThan(instance *v1.FluxInstance) bool {
+	order, err := resourceversion.CompareResourceVersion(w.resourceVersion, instance.ResourceVersion)
+	return w.uid == instance.UID && err == nil && order > 0
 }
 
 // sightings are how the owned objects looked right after they were last applied. Passes write them, watches read them.

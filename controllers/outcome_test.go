@@ -93,16 +93,23 @@ func TestWatchdog(t *testing.T) {
 	if err := watchdog.Check(nil); err != nil {
 		t.Errorf("idle: %v", err)
 	}
-	leave := watchdog.Enter(time.Hour)
+	running := watchdog.Enter(time.Hour)
 	stuck := watchdog.Enter(-time.Minute)
 	if err := watchdog.Check(nil); err == nil {
 		t.Error("a pass beyond its limit goes unnoticed")
 	}
-	stuck()
+	stuck.Leave()
 	if err := watchdog.Check(nil); err != nil {
 		t.Errorf("within the limit: %v", err)
 	}
-	leave()
+	running.Leave()
+	late := watchdog.Enter(-time.Minute)
+	late.limit = time.Hour
+	late.Renew()
+	if err := watchdog.Check(nil); err != nil {
+		t.Errorf("renewed: %v", err)
+	}
+	late.Leave()
 }
 
 func TestInterrupts(t *testing.T) {
@@ -133,4 +140,24 @@ func TestInterrupts(t *testing.T) {
 		t.Error("the same drift is told twice")
 	}
 	end()
+}
+
+func TestWritten(t *testing.T) {
+	instance := &v1.FluxInstance{}
+	instance.UID, instance.ResourceVersion = "a", "99"
+	for reason, tt := range map[string]struct {
+		last written
+		want bool
+	}{
+		"nothing written yet":  {written{}, false},
+		"what was written":     {written{"a", "99"}, false},
+		"changed since":        {written{"a", "98"}, false},
+		"not seen yet":         {written{"a", "100"}, true},
+		"another instance":     {written{"b", "100"}, false},
+		"no number to compare": {written{"a", "x"}, false},
+	} {
+		if got := tt.last.isNewerThan(instance); got != tt.want {
+			t.Errorf("%s: %t", reason, got)
+		}
+	}
 }

@@ -30,6 +30,10 @@ func (r *FluxInstanceReconciler) conclude(ctx context.Context, instance *v1.Flux
 		instance.Status.LastHandledReconcileAt = at
 	}
 	if err == nil {
+		if run.heading != run.revision.Version {
+			r.reportLeg(instance, run)
+			return ctrl.Result{RequeueAfter: time.Millisecond}, status.save(ctx, instance)
+		}
 		r.reportSuccess(instance, run)
 		return r.next(instance), status.save(ctx, instance)
 	}
@@ -54,6 +58,23 @@ func settle(f *failure, saveErr error) (ctrl.Result, error) {
 	return ctrl.Result{}, f
 }
 
+// reportLeg tells of a release that runs and is not the wanted one yet: the next pass goes on from there.
+func (r *FluxInstanceReconciler) reportLeg(instance *v1.FluxInstance, run *attempt) {
+	message := fmt.Sprintf("Flux %s is installed, on the way to %s", run.revision.Version, run.heading)
+	r.event(instance, corev1.EventTypeNormal, v1.ReasonProgressing, message)
+	progress(instance, v1.ReasonProgressing, message)
+	instance.Status.History.Upsert(run.revision.Digest, time.Now(), time.Since(run.started), v1.ReasonReconciliationSucceeded,
+		map[string]string{"flux": run.revision.Version})
+	run.record(instance)
+}
+
+// record notes what was installed and from where.
+func (run *attempt) record(instance *v1.FluxInstance) {
+	instance.Status.LastAppliedRevision = run.revision.String()
+	instance.Status.Components = run.images
+	run.recordArtifact(instance)
+}
+
 func (r *FluxInstanceReconciler) reportSuccess(instance *v1.FluxInstance, run *attempt) {
 	changes, corrected := changeLines(run.changes), changeLines(run.corrected)
 	installed := run.previous != run.revision
@@ -65,9 +86,7 @@ func (r *FluxInstanceReconciler) reportSuccess(instance *v1.FluxInstance, run *a
 	} else if ready := apimeta.FindStatusCondition(instance.Status.Conditions, meta.ReadyCondition); ready.ObservedGeneration != instance.Generation {
 		succeed(instance, v1.ReasonReconciliationSucceeded, ready.Message)
 	}
-	instance.Status.LastAppliedRevision = run.revision.String()
-	run.recordArtifact(instance)
-	instance.Status.Components = run.images
+	run.record(instance)
 	r.last.settle(instance, run)
 	if len(corrected) > 0 {
 		r.event(instance, corev1.EventTypeWarning, v1.ReasonDriftCorrected, "Put back what somebody changed:\n"+strings.Join(corrected, "\n"))

@@ -28,6 +28,7 @@ import (
 	"github.com/flux-autopilot/flux-operator/controllers"
 	"github.com/flux-autopilot/flux-operator/pkg/apply"
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
+	"github.com/flux-autopilot/flux-operator/pkg/migrate"
 	"github.com/flux-autopilot/flux-operator/pkg/preflight"
 )
 
@@ -95,6 +96,7 @@ func startOperator() (stop func()) {
 	reconciler := &controllers.FluxInstanceReconciler{
 		Client:          mgr.GetClient(),
 		Applier:         apply.New(writer, apply.Options{Owner: client.ObjectKey{Namespace: namespace, Name: v1.DefaultInstanceName}}),
+		Migrator:        migrate.New(writer, migrate.Options{Settle: time.Second}),
 		Recorder:        mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // as in the process itself
 		Artifacts:       artifacts,
 		ArtifactChanged: changed,

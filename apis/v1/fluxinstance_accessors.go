@@ -73,3 +73,18 @@ func (in *FluxInstance) SyncName() string {
 	}
 	return in.Namespace
 }
+
+// MigratesResources tells whether stored objects are moved to the storage version of their kinds.
+func (in *FluxInstance) MigratesResources() bool {
+	return in.Spec.MigrateResources == nil || *in.Spec.MigrateResources
+}
+
+// GetLastHandledReconcileRequest returns the last request for a pass that was answered.
+func (in *FluxInstance) GetLastHandledReconcileRequest() string {
+	return in.Status.LastHandledReconcileAt
+}
+
+// GetLastHandledForceRequestStatus returns where the last request for a forced pass is noted.
+func (in *FluxInstance) GetLastHandledForceRequestStatus() *string {
+	return &in.Status.LastHandledForceAt
+}

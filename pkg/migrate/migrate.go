@@ -75,10 +75,18 @@ type Progress struct {
 	Total int
 }
 
-// Live returns the definitions in the cluster that have the names of the wanted ones, in their order. Those that are not there are left out.
+// Live returns the definitions in the cluster that have the names of the wanted ones, in their order. Those that are not there are left out,
+// which one request tells for all of them.
 func (m *Migrator) Live(ctx context.Context, wanted []Definition) ([]Definition, error) {
+	names, err := m.names(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var live []Definition
 	for _, want := range wanted {
+		if !names[want.Name] {
+			continue
+		}
 		// One after the other, since each comes with all its schemas.
 		definition, err := m.readPatiently(ctx, want.Name)
 		if apierrors.IsNotFound(err) {
@@ -90,6 +98,20 @@ func (m *Migrator) Live(ctx context.Context, wanted []Definition) ([]Definition,
 		live = append(live, definition)
 	}
 	return live, nil
+}
+
+// names lists what definitions there are, without their schemas.
+func (m *Migrator) names(ctx context.Context) (map[string]bool, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(crdKind.GroupVersion().WithKind(crdKind.Kind + "List"))
+	if err := persist(ctx, func() error { return m.client.List(ctx, list) }); err != nil {
+		return nil, fmt.Errorf("listing CustomResourceDefinitions: %w", err)
+	}
+	names := make(map[string]bool, len(list.Items))
+	for i := range list.Items {
+		names[list.Items[i].Name] = true
+	}
+	return names, nil
 }
 
 // Run carries out the steps, in their order, and prunes the stored versions of each definition whose objects are all rewritten. It pages through

@@ -1,6 +1,10 @@
 package version
 
-import "github.com/Masterminds/semver/v3"
+import (
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+)
 
 // Known returns those of the available releases whose major and minor appear among the known ones, in their order.
 //
@@ -19,6 +23,25 @@ func Known(available, known []string) []string {
 			kept = append(kept, name)
 		}
 	}
+	return kept
+}
+
+// UpTo returns those of the available releases that are not newer than the given one, from the oldest to the newest. Names that are no
+// versions are left out.
+func UpTo(release string, available []string) []string {
+	last, err := semver.NewVersion(release)
+	if err != nil {
+		return nil
+	}
+	parsed := map[string]*semver.Version{}
+	var kept []string
+	for _, name := range available {
+		if v, err := semver.NewVersion(name); err == nil && !v.GreaterThan(last) {
+			parsed[name] = v
+			kept = append(kept, name)
+		}
+	}
+	slices.SortFunc(kept, func(a, b string) int { return parsed[a].Compare(parsed[b]) })
 	return kept
 }
 

@@ -21,3 +21,13 @@ func TestKnown(t *testing.T) {
 		}
 	}
 }
+
+func TestUpTo(t *testing.T) {
+	available := []string{"v2.9.4", "v2.10.0", "latest", "2.2.3", "v2.9.2", "v3.0.0"}
+	if diff := cmp.Diff([]string{"2.2.3", "v2.9.2", "v2.9.4"}, UpTo("v2.9.4", available)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := UpTo("latest", available); got != nil {
+		t.Errorf("a name that is no version: %v", got)
+	}
+}

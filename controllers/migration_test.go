@@ -1,0 +1,73 @@
+package controllers_test
+
+import (
+	"context"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+)
+
+// journeyTime is what an upgrade through several releases may take, with the pauses that changed definitions need.
+const journeyTime = 3 * time.Minute
+
+func storedVersions(ctx context.Context, name string) []string {
+	GinkgoHelper()
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	Expect(k8s.Get(ctx, client.ObjectKey{Name: name}, crd)).To(Succeed())
+	return crd.Status.StoredVersions
+}
+
+var _ = Describe("Stored objects", Ordered, func() {
+	var stop func()
+
+	BeforeAll(func() { stop = startOperator() })
+	AfterAll(func() { stop() })
+	AfterEach(func(ctx SpecContext) {
+		instance := newInstance(nil)
+		Expect(client.IgnoreNotFound(k8s.Delete(ctx, instance))).To(Succeed())
+		Eventually(func() bool {
+			return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance))
+		}, soon, tick).Should(BeTrue(), "the instance should be let go")
+	})
+
+	It("are carried from 2.2 to the newest release in one go, through the releases in between", func(ctx SpecContext) {
+		Expect(k8s.Create(ctx, newInstance(func(i *v1.FluxInstance) { i.Spec.Distribution.Version = "2.2.3" }))).To(Succeed())
+		expectReady(ctx)
+		helm := &unstructured.Unstructured{Object: map[string]any{
+			"spec": map[string]any{"interval": "10m", "url": "oci://example.com/charts", "type": "oci"},
+		}}
+		helm.SetGroupVersionKind(schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1beta2", Kind: "HelmRepository"})
+		helm.SetNamespace(namespace)
+		helm.SetName("charts")
+		Expect(k8s.Create(ctx, helm)).To(Succeed())
+		uid := helm.GetUID()
+		const crd = "helmrepositories.source.toolkit.fluxcd.io"
+		Expect(storedVersions(ctx, crd)).To(Equal([]string{"v1beta2"}))
+
+		change(ctx, func(i *v1.FluxInstance) { i.Spec.Distribution.Version = "2.9.4" })
+		var legs []string
+		Eventually(func(g Gomega) {
+			becomeAvailable(ctx)
+			instance := fetch(ctx)
+			legs = legs[:0]
+			for _, snapshot := range instance.Status.History {
+				legs = append(legs, snapshot.Metadata["flux"])
+			}
+			g.Expect(instance.Status.LastAppliedRevision).To(HavePrefix("v2.9.4@"), "%v", instance.Status.Conditions)
+		}, journeyTime, tick).Should(Succeed())
+		expectReady(ctx)
+		Expect(storedVersions(ctx, crd)).To(Equal([]string{"v1"}))
+		helm.SetAPIVersion("source.toolkit.fluxcd.io/v1")
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(helm), helm)).To(Succeed())
+		Expect(helm.GetUID()).To(Equal(uid))
+		Expect(legs).To(Equal([]string{"v2.9.4", "v2.7.5", "v2.2.3"}), "the history should name the releases on the way")
+	})
+})

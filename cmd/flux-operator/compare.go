@@ -87,6 +87,11 @@ func (c *comparison) apply(ctx context.Context, obj *unstructured.Unstructured) 
 	}
 	applied := obj.DeepCopy()
 	unstructured.RemoveNestedField(applied.Object, "status")
+	if live != nil {
+		if err := leaveIgnored(applied, live); err != nil {
+			return nil, err
+		}
+	}
 	err = c.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied),
 		client.DryRunAll, client.ForceOwnership, client.FieldOwner(v1.FieldManager))
 	// A dry run creates no namespace that the next one could be in.

@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -173,6 +174,30 @@ var _ = Describe("diff instance", Ordered, func() {
 		live := &appsv1.Deployment{}
 		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(deployment), live)).To(Succeed())
 		Expect(live.ResourceVersion).To(Equal(deployment.ResourceVersion), "a dry run changed the cluster")
+	})
+
+	It("shows no difference in fields that others manage", func(ctx SpecContext) {
+		deployment := &appsv1.Deployment{ObjectMeta: metadata("source-controller")}
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(deployment), deployment)).To(Succeed())
+		deployment.Spec.Template.Spec.Containers[0].Resources.Limits[corev1.ResourceMemory] = resource.MustParse("3Gi")
+		deployment.Spec.Template.Spec.Containers[0].Image = "example.com/other:v1"
+		Expect(k8s.Update(ctx, deployment)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { repair(ctx, setOf(ctx)) })
+
+		out, _, _ := diffInput(synced, "--unified")
+		Expect(out).To(MatchRegexp(`(?m)^-.*memory: 3Gi\n`))
+		out, code, _ := diffInput(synced+`
+  kustomize:
+    patches:
+    - target: {kind: Deployment, name: source-controller}
+      patch: |
+        - {op: add, path: /metadata/annotations/fluxcd.controlplane.io~1ignoreFields, value: /spec/template/spec/containers/0/resources}
+`, "--unified")
+		Expect(code).To(Equal(1))
+		Expect(out).To(ContainSubstring("configure Deployment/flux-system/source-controller\n"))
+		Expect(out).To(MatchRegexp(`(?m)^\+.*ignoreFields: `))
+		Expect(out).To(MatchRegexp(`(?m)^-.*image: example.com/other:v1\n`))
+		Expect(out).NotTo(MatchRegexp(`(?m)^[-+].*memory`))
 	})
 
 	It("shows what would be deleted, without the values of Secrets", func(ctx SpecContext) {

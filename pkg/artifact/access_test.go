@@ -312,8 +312,13 @@ func TestProxy(t *testing.T) {
 func TestRedirects(t *testing.T) {
 	var mu sync.Mutex
 	var leaked []string
+	var closed atomic.Bool
 	storage := newHub(t, func(inner http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if closed.Load() {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
 			mu.Lock()
 			leaked = append(leaked, r.Header.Values("Authorization")...)
 			mu.Unlock()
@@ -340,6 +345,11 @@ func TestRedirects(t *testing.T) {
 	use(t, newStore(t, t.TempDir()), source, want, nil)
 	if len(leaked) != 0 {
 		t.Errorf("the storage was told %q", leaked)
+	}
+	closed.Store(true)
+	_, err = newStore(t, t.TempDir()).Open(t.Context(), source, want, nil)
+	if err == nil || !strings.Contains(err.Error(), "403") || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("storage that refuses: %v, want an error without the signature of the address", err)
 	}
 	storage.CloseClientConnections()
 	storage.Close()

@@ -71,7 +71,7 @@ func scrub(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer blobs.Close()
+	defer func() { _ = blobs.Close() }() // it was only read from
 	entries, err := fs.ReadDir(blobs.FS(), ".")
 	if err != nil {
 		return err

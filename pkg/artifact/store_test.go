@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -74,7 +75,11 @@ func TestRestartRemovesWhatWasUnpacked(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(unpacked, "flux/v2.9.4/rbac.yaml"), []byte("evil"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	catalog := use(t, newStore(t, dir), h.source(t, "latest"), digest, nil)
+	again := newStore(t, dir)
+	if left := leftovers(t, dir); len(left) != 0 {
+		t.Errorf("%q is left", left)
+	}
+	catalog := use(t, again, h.source(t, "latest"), digest, nil)
 	if text, err := fs.ReadFile(catalog.FS, "flux/v2.9.4/rbac.yaml"); err != nil || string(text) == "evil" {
 		t.Errorf("a file that was changed before the start reads as %q, %v", text, err)
 	}
@@ -122,20 +127,20 @@ func TestTamperedCacheIsFetchedAgain(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		use(t, newStore(t, dir), h.source(t, "latest"), digest, nil)
-		for _, path := range tt.of(dir) {
+		for _, path := range tt.of(dir) { // one after the other: what is intact must not hide what is not
 			if err := tt.damage(path); err != nil {
 				t.Fatal(err)
 			}
+			catalog, err := newStore(t, dir).Open(t.Context(), h.source(t, "latest"), digest, nil)
+			if err != nil {
+				t.Errorf("%s: %v", tt.reason, err)
+				break
+			}
+			if diff := cmp.Diff([]string{"v2.9.4"}, catalog.Versions); diff != "" {
+				t.Errorf("%s: versions (-want +got):\n%s", tt.reason, diff)
+			}
+			_ = catalog.Close()
 		}
-		catalog, err := newStore(t, dir).Open(t.Context(), h.source(t, "latest"), digest, nil)
-		if err != nil {
-			t.Errorf("%s: %v", tt.reason, err)
-			continue
-		}
-		if diff := cmp.Diff([]string{"v2.9.4"}, catalog.Versions); diff != "" {
-			t.Errorf("%s: versions (-want +got):\n%s", tt.reason, diff)
-		}
-		_ = catalog.Close()
 	}
 }
 
@@ -284,35 +289,69 @@ func TestEviction(t *testing.T) {
 
 func TestEvictionRemovesTheLongestUnused(t *testing.T) {
 	h := newHub(t)
-	dir := t.TempDir()
 	var digests []string
-	var size int64
-	past := time.Now().Add(-time.Hour)
 	for i := range 3 {
 		digests = append(digests, h.publish(t, fmt.Sprint(i), release(t, fmt.Sprintf("v2.9.%d", i))))
-		if i == 2 {
-			break
+	}
+	for reason, tt := range map[string]struct {
+		reopened []string
+		kept     []int
+	}{
+		"as they were used before the restart": {nil, []int{0, 2}},
+		"one was used since":                   {digests[1:2], []int{1, 2}},
+	} {
+		dir := t.TempDir()
+		var size int64
+		for i, digest := range digests[:2] {
+			catalog := use(t, newStore(t, dir), h.source(t, "latest"), digest, nil)
+			_ = catalog.Close()
+			one, err := usage(folderOf(dir, digest))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree, err := usage(filepath.Join(dir, treesDir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			size = max(size, one+tree)
+			used := time.Now().Add(-time.Hour * time.Duration(i+1)) // 1 was used before 0
+			if err := os.Chtimes(folderOf(dir, digest), used, used); err != nil {
+				t.Fatal(err)
+			}
 		}
-		catalog := use(t, newStore(t, dir), h.source(t, "latest"), digests[i], nil)
-		_ = catalog.Close()
-		used := past.Add(time.Duration(-i) * time.Minute) // 1 was used before 0
-		if err := os.Chtimes(folderOf(dir, digests[i]), used, used); err != nil {
-			t.Fatal(err)
-		}
-		one, err := usage(folderOf(dir, digests[i]))
+		limits := DefaultLimits()
+		limits.Cache = 2*size + size/2
+		store, err := NewStore(dir, limits) // after a restart
 		if err != nil {
 			t.Fatal(err)
 		}
-		size = max(size, one)
+		for _, digest := range slices.Concat(tt.reopened, digests[2:]) {
+			catalog := use(t, store, h.source(t, "latest"), digest, nil)
+			_ = catalog.Close()
+		}
+		if diff := cmp.Diff(tt.kept, kept(dir, digests)); diff != "" {
+			t.Errorf("%s: kept (-want +got):\n%s", reason, diff)
+		}
 	}
+}
+
+func TestUnpackedFilesCount(t *testing.T) {
+	h := newHub(t)
+	dir := t.TempDir()
+	large := file("flux/v2.9.4/large.yaml") // next to nothing when it is packed
+	large.Size = 1 << 20
+	digests := []string{h.publish(t, "a", tarball(t, large, file("flux-images/VERSION"))), h.publish(t, "b", release(t, "v2.9.5"))}
 	limits := DefaultLimits()
-	limits.Cache = 2*size + size/2
-	store, err := NewStore(dir, limits) // after a restart
+	limits.Cache = 1 << 20
+	store, err := NewStore(dir, limits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	use(t, store, h.source(t, "latest"), digests[2], nil)
-	if diff := cmp.Diff([]int{0, 2}, kept(dir, digests)); diff != "" {
+	for _, digest := range digests {
+		catalog := use(t, store, h.source(t, "latest"), digest, nil)
+		_ = catalog.Close()
+	}
+	if diff := cmp.Diff([]int{1}, kept(dir, digests)); diff != "" {
 		t.Errorf("kept (-want +got):\n%s", diff)
 	}
 }

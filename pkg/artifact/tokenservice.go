@@ -41,8 +41,8 @@ func (s tokenServices) RoundTrip(request *http.Request) (*http.Response, error) 
 	}
 	answer, err := s.base.RoundTrip(request)
 	if err == nil && answer.StatusCode == http.StatusUnauthorized && request.URL.Host == s.registry {
-		challenge := answer.Header.Get("Www-Authenticate")
-		answer.Header.Set("Www-Authenticate", s.mask(request.Context(), challenge))
+		challenge := answer.Header.Get("WWW-Authenticate")
+		answer.Header.Set("WWW-Authenticate", s.mask(request.Context(), challenge))
 	}
 	return answer, err
 }

@@ -32,9 +32,6 @@ type journey struct {
 	wanted string
 }
 
-// arrives tells whether this pass ends with the wanted release.
-func (j *journey) arrives() bool { return j.set.Revision.Version == j.wanted }
-
 // plan compares the definitions in the cluster with those of the wanted release. It asks nobody while the release stays the same, unless
 // the annotation reconcile.fluxcd.io/forceAt says so.
 func (r *FluxInstanceReconciler) plan(ctx context.Context, instance *v1.FluxInstance, catalog *artifact.Catalog, run *attempt, wanted *render.Set) (*journey, error) {

@@ -72,3 +72,6 @@ func runInside(ctx context.Context, cmd *exec.Cmd, pid int) (int, error) {
 
 // startInside starts a command in the sandbox of a process.
 func startInside(cmd *exec.Cmd, pid int) error { return sandbox.Start(cmd, pid) }
+
+// inNetwork calls work in the network of a process.
+func inNetwork(pid int, work func() error) error { return sandbox.InNetwork(pid, work) }

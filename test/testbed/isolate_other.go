@@ -37,3 +37,5 @@ func removeCgroup(context.Context, string) error { return nil }
 func runInside(context.Context, *exec.Cmd, int) (int, error) { return 0, errLinux }
 
 func startInside(*exec.Cmd, int) error { return errLinux }
+
+func inNetwork(int, func() error) error { return errLinux }

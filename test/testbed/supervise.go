@@ -185,7 +185,7 @@ func forward(ctx context.Context, listener net.Listener, address string) {
 	}()
 }
 
-// relay copies both ways until both sides have said their last word.
+// relay copies both ways until both sides have said their last word, or ctx ends.
 func relay(ctx context.Context, conn net.Conn, address string) {
 	defer closeConn(conn)
 	var dialer net.Dialer
@@ -194,6 +194,11 @@ func relay(ctx context.Context, conn net.Conn, address string) {
 		return
 	}
 	defer closeConn(inner)
+	stop := context.AfterFunc(ctx, func() {
+		closeConn(conn)
+		closeConn(inner)
+	})
+	defer stop()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

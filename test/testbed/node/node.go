@@ -188,6 +188,17 @@ func (n *starter) write(name, text string, data any) (string, error) {
 	return path, nil
 }
 
+// Answer makes the node in dir pull the images of a registry, host:port, from the URL, from the next pull on.
+func Answer(dir, registry, url string) error {
+	return (&starter{config: Config{Dir: dir}}).answer(registry, url)
+}
+
+// answer writes what containerd reads before each pull.
+func (n *starter) answer(registry, url string) error {
+	_, err := n.write("certs.d/"+registry+"/hosts.toml", hostsTemplate, url)
+	return err
+}
+
 // startRuntime starts containerd and waits until it answers.
 func (n *starter) startRuntime(ctx context.Context) error {
 	if _, err := n.write("cni/10-pods.conflist", cniTemplate, n.paths); err != nil {
@@ -196,7 +207,7 @@ func (n *starter) startRuntime(ctx context.Context) error {
 	registries := map[string]string{"_default": n.config.Mirror}
 	maps.Copy(registries, n.config.Registries)
 	for host, url := range registries {
-		if _, err := n.write("certs.d/"+host+"/hosts.toml", hostsTemplate, url); err != nil {
+		if err := n.answer(host, url); err != nil {
 			return err
 		}
 	}

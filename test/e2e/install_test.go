@@ -117,11 +117,17 @@ func checkRevision(instance *v1.FluxInstance, release string) {
 // checkComponents checks that the status names the images that really run: those in the registry, by digest.
 func checkComponents(ctx context.Context, instance *v1.FluxInstance, tags map[string]string) {
 	GinkgoHelper()
+	checkImages(ctx, instance, tags, "ghcr.io/fluxcd", here.Images)
+}
+
+// checkImages checks the same of images that come from a registry, with the digests that they have there.
+func checkImages(ctx context.Context, instance *v1.FluxInstance, tags map[string]string, from string, digests map[string]string) {
+	GinkgoHelper()
 	Expect(instance.Status.Components).To(HaveLen(len(tags)))
 	for _, component := range instance.Status.Components {
-		Expect(component.Repository).To(Equal("ghcr.io/fluxcd/" + component.Name))
+		Expect(component.Repository).To(Equal(from + "/" + component.Name))
 		Expect(component.Tag).To(Equal(tags[component.Name]), component.Name)
-		Expect(component.Digest).To(Equal(here.Images["fluxcd/"+component.Name+":"+component.Tag]), component.Name)
+		Expect(component.Digest).To(Equal(digests["fluxcd/"+component.Name+":"+component.Tag]), component.Name)
 		deployment := get(ctx, key(component.Name), &appsv1.Deployment{})
 		Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal(component.Repository + ":" + component.Tag + "@" + component.Digest))
 		pods := &corev1.PodList{}

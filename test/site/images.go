@@ -51,9 +51,9 @@ func distribution() (string, error) {
 
 // pinDistribution writes the distribution with the digests of the images that were really pushed.
 func (s *Site) pinDistribution(source string) error {
-	s.distribution = filepath.Join(s.Cluster.Dir, "distribution")
-	if err := os.RemoveAll(s.distribution); err != nil {
+	s.Distribution = filepath.Join(s.Cluster.Dir, "distribution")
+	if err := os.RemoveAll(s.Distribution); err != nil {
 		return fmt.Errorf("removing an earlier test distribution: %w", err)
 	}
-	return testbed.TestDistribution(os.DirFS(source), s.distribution, s.Images)
+	return testbed.TestDistribution(os.DirFS(source), s.Distribution, s.Images)
 }

@@ -160,7 +160,7 @@ func (s *Site) pushOperator(ctx context.Context) error {
 	s.operator, err = s.Cluster.PushImage(ctx, testbed.Image{
 		Repository: repository, Tag: version, Package: ".",
 		LinkFlags: []string{"-X", "main.VERSION=" + version},
-		Options:   image.Options{Files: map[string]fs.FS{"/data": os.DirFS(s.distribution)}},
+		Options:   image.Options{Files: map[string]fs.FS{"/data": os.DirFS(s.Distribution)}},
 	})
 	return err
 }

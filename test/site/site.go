@@ -50,11 +50,12 @@ type Site struct {
 	Fleet *gitserver.Repo
 	// Images are the digests of the images in the registry, by reference without the registry.
 	Images map[string]string
+	// Distribution is the folder of the distribution in the operator's image, which names these digests.
+	Distribution string
 
-	claim        *os.File
-	keep         bool
-	progress     io.Writer
-	distribution string
+	claim    *os.File
+	keep     bool
+	progress io.Writer
 	// operator is the digest of the operator's image.
 	operator string
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -61,7 +62,7 @@ func (r *FluxInstanceReconciler) detour(ctx context.Context, instance *v1.FluxIn
 	if err != nil {
 		return err
 	}
-	path, err := migrate.Path(live, definitionsUpTo(way.wanted, catalog, candidates, instance))
+	path, err := migrate.Path(live, stopovers(way.wanted, catalog, candidates, instance))
 	if err != nil {
 		return stall(v1.ReasonMigrationFailed, err)
 	}
@@ -75,11 +76,15 @@ func (r *FluxInstanceReconciler) detour(ctx context.Context, instance *v1.FluxIn
 	return stall(v1.ReasonMigrationFailed, err)
 }
 
-// definitionsUpTo gives the definitions of all releases that may be gone through, from the oldest to the wanted one. A release that cannot be
-// rendered with this spec, such as one without a component that is asked for, cannot be gone through.
-func definitionsUpTo(wanted string, catalog *artifact.Catalog, candidates []string, instance *v1.FluxInstance) []migrate.Release {
+// stopovers gives the definitions of all releases that may be gone through, from the oldest to the wanted one: none of them goes back to an older
+// minor. A release that cannot be rendered with this spec, such as one without a component that is asked for, cannot be gone through.
+func stopovers(wanted string, catalog *artifact.Catalog, candidates []string, instance *v1.FluxInstance) []migrate.Release {
+	current, _, _ := strings.Cut(instance.Status.LastAppliedRevision, "@")
 	var releases []migrate.Release
 	for _, release := range version.UpTo(wanted, candidates) {
+		if version.CheckTransition(current, release) != nil {
+			continue
+		}
 		set, err := render.Render(catalog.FS, release, instance)
 		if err != nil {
 			continue

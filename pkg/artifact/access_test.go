@@ -10,6 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +67,34 @@ func TestPrivateAuthority(t *testing.T) {
 		if got, err := reach(t, h.ref("latest"), access).Resolve(t.Context()); err == nil {
 			t.Errorf("%s: resolved to %q", reason, got)
 		}
+	}
+}
+
+// Storage that a registry redirects to has a certificate that everybody trusts.
+func TestPrivateAuthorityIsNotTheOnlyOne(t *testing.T) {
+	const child = "TEST_REGISTRY"
+	if host := os.Getenv(child); host != "" { // authorities of the system are read once in a process
+		ref := Reference{Registry: host, Repository: hubRepository, Tag: "latest"}
+		if _, err := reach(t, ref, Access{CA: authority(t).Cert}).Resolve(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	system := authority(t)
+	h := secure(t, system, tls.NoClientCert)
+	h.publish(t, "latest", release(t, "v2.9.4"))
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, system.Cert, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := exec.CommandContext(t.Context(), self, "-test.run", "^"+t.Name()+"$")
+	again.Env = append(os.Environ(), child+"="+h.host(), "SSL_CERT_FILE="+roots)
+	if out, err := again.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

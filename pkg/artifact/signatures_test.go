@@ -241,10 +241,13 @@ func TestOtherReferrersAreNotFetched(t *testing.T) {
 	large := h.push(t, bundleMediaType, make([]byte, maxSignature+1))
 	manifest.Config, manifest.Layers = h.push(t, bundleMediaType, []byte("{}")), []ocispec.Descriptor{large}
 	h.tag(t, "large", ocispec.MediaTypeImageManifest, manifest)
+	manifest.Layers = nil
+	manifest.Config.Annotations = map[string]string{"comment": strings.Repeat("a", maxSignature)}
+	wordy := h.tag(t, "wordy", ocispec.MediaTypeImageManifest, manifest)
 	h.asked()
 	use(t, newStore(t, t.TempDir()), h.source(t, "latest"), digest, word("good"))
 	requests, _ := h.asked()
-	for _, unwanted := range []ocispec.Descriptor{bill, large} {
+	for _, unwanted := range []ocispec.Descriptor{bill, large, wordy} {
 		if slices.ContainsFunc(requests, func(r string) bool { return strings.HasSuffix(r, unwanted.Digest.String()) }) {
 			t.Errorf("fetched %s of %d bytes", unwanted.MediaType, unwanted.Size)
 		}

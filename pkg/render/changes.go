@@ -12,7 +12,6 @@ import (
 	"github.com/fluxcd/pkg/apis/kustomize"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/kustomize/api/filters/patchstrategicmerge"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/resid"
@@ -32,8 +31,8 @@ type change struct {
 	selector types.Selector
 	// one says that a single object is meant, by its final name if any has it.
 	one bool
-	// apply returns the changed object, nil when it is to be deleted; the object itself stays as it is.
-	apply func(*unstructured.Unstructured) (*unstructured.Unstructured, error)
+	// apply returns the changed object as JSON, nil when it is to be deleted; the object itself stays as it is.
+	apply func(*unstructured.Unstructured) ([]byte, error)
 }
 
 // target names the selected objects for a reader.
@@ -154,8 +153,8 @@ func readOperations(patch kustomize.Patch) ([]change, error) {
 
 // operationsOf runs the operations on an object. It looks at the size after each copy, because one doubles an object at most, but a
 // few lines of them would fill the memory.
-func operationsOf(operations jsonpatch.Patch) func(*unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	return func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func operationsOf(operations jsonpatch.Patch) func(*unstructured.Unstructured) ([]byte, error) {
+	return func(o *unstructured.Unstructured) ([]byte, error) {
 		text, err := o.MarshalJSON()
 		if err != nil {
 			return nil, err
@@ -173,8 +172,7 @@ func operationsOf(operations jsonpatch.Patch) func(*unstructured.Unstructured) (
 			}
 			rest = rest[next:]
 		}
-		result := &unstructured.Unstructured{}
-		return result, result.UnmarshalJSON(text)
+		return text, nil
 	}
 }
 
@@ -185,9 +183,10 @@ func checkSize(text []byte) error {
 	return nil
 }
 
-// mergeOf lets kustomize merge a document into an object; the document's own name need not be that of the object.
-func mergeOf(document *kyaml.RNode) func(*unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	return func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+// mergeOf lets kustomize merge a document into an object, which stays the same one: the document's own name need not be that of the
+// object.
+func mergeOf(document *kyaml.RNode) func(*unstructured.Unstructured) ([]byte, error) {
+	return func(o *unstructured.Unstructured) ([]byte, error) {
 		node, err := kyaml.FromMap(o.Object)
 		if err != nil {
 			return nil, err
@@ -199,23 +198,17 @@ func mergeOf(document *kyaml.RNode) func(*unstructured.Unstructured) (*unstructu
 		if len(merged) == 0 || merged[0].IsNilOrEmpty() {
 			return nil, nil
 		}
-		after, err := merged[0].MarshalJSON()
+		result := merged[0]
+		result.SetApiVersion(o.GetAPIVersion())
+		result.SetKind(o.GetKind())
+		if err := errors.Join(result.SetName(o.GetName()), result.SetNamespace(o.GetNamespace())); err != nil {
+			return nil, err
+		}
+		text, err := result.MarshalJSON()
 		if err != nil {
 			return nil, err
 		}
-		if err := checkSize(after); err != nil {
-			return nil, err
-		}
-		fields := map[string]any{}
-		if err := json.Unmarshal(after, &fields); err != nil {
-			return nil, err
-		}
-		result := &unstructured.Unstructured{Object: fields}
-		result.SetAPIVersion(o.GetAPIVersion())
-		result.SetKind(o.GetKind())
-		result.SetName(o.GetName())
-		result.SetNamespace(o.GetNamespace())
-		return result, nil
+		return text, checkSize(text)
 	}
 }
 

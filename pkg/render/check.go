@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
@@ -79,6 +80,9 @@ func checkCommonMetadata(metadata *v1.CommonMetadata) error {
 		if err := check(field, metadata.Labels[key], validation.IsValidLabelValue(metadata.Labels[key])); err != nil {
 			return err
 		}
+	}
+	if err := apivalidation.ValidateAnnotationsSize(metadata.Annotations); err != nil {
+		return &FieldError{Field: "spec.commonMetadata.annotations", Problem: "they cannot be used", Err: err, Cure: "shorten them"}
 	}
 	for _, key := range slices.Sorted(maps.Keys(metadata.Annotations)) {
 		field := fmt.Sprintf("spec.commonMetadata.annotations[%s]", key)

@@ -55,11 +55,15 @@ func releases(tb testing.TB, tree fs.FS) []string {
 	return names
 }
 
+// eachRelease runs a test for all releases of all distributions, side by side.
 func eachRelease(t *testing.T, run func(t *testing.T, tree fs.FS, release string)) {
 	t.Helper()
 	for origin, tree := range distributions(t) {
 		for _, release := range releases(t, tree) {
-			t.Run(origin+"/"+release, func(t *testing.T) { run(t, tree, release) })
+			t.Run(origin+"/"+release, func(t *testing.T) {
+				t.Parallel()
+				run(t, tree, release)
+			})
 		}
 	}
 }
@@ -101,6 +105,7 @@ func urlOf(kind string) string {
 }
 
 func TestReleasesRender(t *testing.T) {
+	t.Parallel()
 	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
 		t.Helper()
 		plain := instance()
@@ -135,6 +140,7 @@ func TestReleasesRender(t *testing.T) {
 
 // TestReleasesParse compares our reading of YAML with that of kubectl.
 func TestReleasesParse(t *testing.T) {
+	t.Parallel()
 	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
 		t.Helper()
 		files, err := fs.Glob(tree, path.Join("flux", release, "*.yaml"))

@@ -111,6 +111,7 @@ func effects() []effect {
 
 // TestContractOfArguments holds the arguments of every controller of every release against the contract: these and no others.
 func TestContractOfArguments(t *testing.T) {
+	t.Parallel()
 	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
 		t.Helper()
 		for _, want := range effects() {
@@ -145,6 +146,7 @@ func TestContractOfArguments(t *testing.T) {
 
 // TestContractOfShards: the main set leaves alone what is labelled, each shard takes its own, and the rest is the same for both.
 func TestContractOfShards(t *testing.T) {
+	t.Parallel()
 	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
 		t.Helper()
 		i := complete(tree, release)
@@ -191,6 +193,7 @@ func TestContractOfShards(t *testing.T) {
 // TestContractOfRights: the right to make tokens for any account is there exactly where workload identity needs it, and the kinds of
 // the operator are everywhere where notifications can name kinds.
 func TestContractOfRights(t *testing.T) {
+	t.Parallel()
 	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
 		t.Helper()
 		for _, wanted := range []bool{false, true} {

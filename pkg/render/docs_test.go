@@ -13,6 +13,7 @@ import (
 
 // TestDocumentedClusterTypes renders the examples of the API reference, and checks that the types which change nothing do not.
 func TestDocumentedClusterTypes(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../../docs/api/v1/fluxinstance.md")
 	if err != nil {
 		t.Fatal(err)

@@ -65,8 +65,7 @@ func (d *draft) setImages() error {
 func (d *draft) variant(registry string) (string, error) {
 	wanted := d.instance.Spec.Distribution.Variant
 	if wanted != "" {
-		return wanted, oneOf("spec.distribution.variant", wanted,
-			"upstream-alpine", "enterprise-alpine", "enterprise-distroless", "enterprise-distroless-fips")
+		return wanted, oneOf("spec.distribution.variant", wanted, knownVariants()...)
 	}
 	switch registry {
 	case "fluxcd", "ghcr.io/fluxcd":
@@ -82,24 +81,29 @@ func (d *draft) variant(registry string) (string, error) {
 		Problem: fmt.Sprintf("it cannot be guessed from the registry %q", registry), Cure: d.variantCure()}
 }
 
+func knownVariants() []string {
+	return []string{"upstream-alpine", "enterprise-alpine", "enterprise-distroless", "enterprise-distroless-fips"}
+}
+
+func (d *draft) variantFile(variant string) string {
+	return path.Join("flux-images", d.name, variant+".yaml")
+}
+
 // variantCure says which variants there are to choose from.
 func (d *draft) variantCure() string {
-	entries, err := fs.ReadDir(d.tree, path.Join("flux-images", d.name))
-	if err != nil || len(entries) == 0 {
+	variants := slices.DeleteFunc(knownVariants(), func(variant string) bool {
+		_, err := fs.Stat(d.tree, d.variantFile(variant))
+		return err != nil
+	})
+	if len(variants) == 0 {
 		return "the distribution has no images of this release: choose another release in spec.distribution.version"
-	}
-	var variants []string
-	for _, entry := range entries {
-		if variant, found := strings.CutSuffix(entry.Name(), ".yaml"); found {
-			variants = append(variants, variant)
-		}
 	}
 	return "set it to the variant that the registry holds a copy of: " + join(variants)
 }
 
 // loadImages reads the images of a variant by component.
 func (d *draft) loadImages(variant string) (map[string]image, error) {
-	file := path.Join("flux-images", d.name, variant+".yaml")
+	file := d.variantFile(variant)
 	content, err := readBounded(d.tree, file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &FieldError{Field: "spec.distribution.variant",

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/fluxcd/pkg/apis/kustomize"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/resid"
@@ -95,13 +96,20 @@ func (d *draft) changeObject(o *object, c change) (err error) {
 			err = fmt.Errorf("kustomize gave up: %v", p)
 		}
 	}()
-	result, err := c.apply(o.Unstructured)
+	text, err := c.apply(o.Unstructured)
 	if err != nil {
 		return err
 	}
-	if result == nil {
+	if text == nil {
 		d.objects = slices.DeleteFunc(d.objects, func(other *object) bool { return other == o })
 		return nil
+	}
+	if err := d.resize(o, len(text)); err != nil {
+		return err
+	}
+	result := &unstructured.Unstructured{}
+	if err := result.UnmarshalJSON(text); err != nil {
+		return err
 	}
 	if err := checkShape(result); err != nil {
 		return err

@@ -35,7 +35,12 @@ type object struct {
 	releaseName string
 	// shard it belongs to; empty for the main set.
 	shard string
+	// bytes is its size where it was copied or patched, else 0.
+	bytes int
 }
+
+// maxReleaseBytes bounds the files of a release together.
+const maxReleaseBytes = 2 << 20
 
 // release is what of a Flux release is asked for, parsed.
 type release struct {
@@ -43,6 +48,8 @@ type release struct {
 	name    string
 	version *semver.Version
 	objects []*object
+	// read is how many bytes the files have.
+	read int
 }
 
 // load reads the files of the release that the instance needs.
@@ -97,6 +104,9 @@ func (r *release) loadFile(file string, component v1.Component) error {
 	if err != nil {
 		return r.broken(full, err)
 	}
+	if r.read += len(content); r.read > maxReleaseBytes {
+		return r.broken(full, fmt.Errorf("it makes the release larger than %d bytes", maxReleaseBytes))
+	}
 	documents, err := parse(content)
 	if err != nil {
 		return r.broken(full, err)
@@ -150,12 +160,7 @@ func checkShape(o *unstructured.Unstructured) error {
 }
 
 func readBounded(tree fs.FS, name string) ([]byte, error) {
-	file, err := tree.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }() // nothing was written, so closing cannot lose anything
-	info, err := file.Stat()
+	info, err := fs.Stat(tree, name) // before it is opened: opening a pipe waits until somebody writes
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +170,11 @@ func readBounded(tree fs.FS, name string) ([]byte, error) {
 	if info.Size() > maxFileBytes {
 		return nil, fmt.Errorf("it is larger than %d bytes", maxFileBytes)
 	}
+	file, err := tree.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written, so closing cannot lose anything
 	content := make([]byte, info.Size())
 	if _, err := io.ReadFull(file, content); err != nil {
 		return nil, err

@@ -74,6 +74,8 @@ type draft struct {
 	cluster  v1.Cluster
 	// workloads are the Deployments of the main set by component, until shards join them.
 	workloads []*workload
+	// bytes is the size of what was copied or patched.
+	bytes int
 	// releaseImages is taken when the images are set, before patches.
 	releaseImages []v1.ComponentImage
 }

@@ -36,6 +36,9 @@ func (d *draft) addShards() error {
 	}
 	key := shardingKey(sharding)
 	for _, w := range sharded {
+		if err := d.measure(w.object); err != nil {
+			return d.broken(w.file, err)
+		}
 		for _, shard := range sharding.Shards {
 			if err := d.addShard(w, shard, key); err != nil {
 				return d.broken(w.file, err)
@@ -60,7 +63,10 @@ func (d *draft) shardable() []v1.Component {
 
 // addShard copies a controller, and the service in front of it where it serves artifacts, for one shard.
 func (d *draft) addShard(main *workload, shard, key string) error {
-	deployment := d.copyForShard(main.object, shard)
+	deployment, err := d.copyForShard(main.object, shard)
+	if err != nil {
+		return err
+	}
 	w, err := openWorkload(deployment)
 	if err != nil {
 		return err
@@ -84,17 +90,24 @@ func (d *draft) addShard(main *workload, shard, key string) error {
 	if err != nil {
 		return err
 	}
-	return setApp(d.copyForShard(service, shard), app, "spec", "selector")
+	if err := d.measure(service); err != nil {
+		return err
+	}
+	added, err := d.copyForShard(service, shard)
+	if err != nil {
+		return err
+	}
+	return setApp(added, app, "spec", "selector")
 }
 
 // copyForShard puts a copy of an object under a name of its own into the set; patches find it by the original name too.
-func (d *draft) copyForShard(original *object, shard string) *object {
+func (d *draft) copyForShard(original *object, shard string) (*object, error) {
 	added := d.add(original.DeepCopy())
 	added.file, added.component, added.shard = original.file, original.component, shard
 	added.SetName(original.GetName() + "-" + shard)
 	added.releaseName = original.releaseName
 	mergeAnnotations(added, map[string]string{shardRole: "shard"})
-	return added
+	return added, d.resize(added, original.bytes)
 }
 
 // setApp changes the label by which deployments and services find their pods; it must be there, or the shard would find others'.

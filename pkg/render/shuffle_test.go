@@ -46,6 +46,7 @@ func TestShuffledReleases(t *testing.T) {
 
 // TestRenderAgain feeds what was rendered back as a release: what is as it should be stays so.
 func TestRenderAgain(t *testing.T) {
+	t.Parallel()
 	tree := generated(t)
 	names := releases(t, tree)
 	for _, release := range []string{names[0], names[len(names)/2], names[len(names)-1]} {

@@ -11,6 +11,7 @@ import (
 // TestContractOfStorage: which controllers keep their artifacts on a claim. Shards do only when asked to, source-watcher has shards
 // since 2.9.
 func TestContractOfStorage(t *testing.T) {
+	t.Parallel()
 	source, watcher := string(v1.SourceController), string(v1.SourceWatcher)
 	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
 		t.Helper()

@@ -11,6 +11,7 @@ import (
 // TestContractOfSync: which provider works for which kind from which release on, and what the objects look like. Generic is what a
 // kind does that knows no providers yet, so it is left out there.
 func TestContractOfSync(t *testing.T) {
+	t.Parallel()
 	const always, never = "2.0", ""
 	since := map[string]map[string]string{
 		gitRepositoryKind: {"": always, "generic": always, "azure": "2.4", "github": "2.5", "aws": "2.9", "gcp": never},

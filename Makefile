@@ -109,7 +109,7 @@ test-matrix: ## The end-to-end suite on every Kubernetes minor that builds
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (default 30s)
 	@go list ./... | while read -r pkg; do for f in $$(go test -list '^Fuzz' $$pkg | grep ^Fuzz); do \
-	  go test $$pkg -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} || exit 1; done; done
+	  go test $$pkg -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} -fuzzminimizetime 10x || exit 1; done; done
 
 .PHONY: bench
 bench: distribution ## Measure, print a table, and write docs/benchmarks.md

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -69,5 +70,24 @@ var _ = Describe("Stored objects", Ordered, func() {
 		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(helm), helm)).To(Succeed())
 		Expect(helm.GetUID()).To(Equal(uid))
 		Expect(legs).To(Equal([]string{"v2.9.4", "v2.7.5", "v2.2.3"}), "the history should name the releases on the way")
+	})
+
+	It("are looked at again when somebody forces it, whatever was done before", func(ctx SpecContext) {
+		Expect(k8s.Create(ctx, newInstance(func(i *v1.FluxInstance) { i.Spec.Distribution.Version = "2.6.4" }))).To(Succeed())
+		expectReady(ctx)
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		Expect(k8s.Get(ctx, client.ObjectKey{Name: "helmrepositories.source.toolkit.fluxcd.io"}, crd)).To(Succeed())
+		crd.Status.StoredVersions = []string{"v1beta2", "v1"}
+		Expect(k8s.Status().Update(ctx, crd)).To(Succeed())
+
+		change(ctx, func(i *v1.FluxInstance) { i.Annotations = map[string]string{meta.ReconcileRequestAnnotation: "1"} })
+		Eventually(func() string { return fetch(ctx).Status.LastHandledReconcileAt }, soon, tick).Should(Equal("1"))
+		Expect(storedVersions(ctx, crd.Name)).To(HaveLen(2), "an ordinary request asks nobody about stored versions")
+
+		change(ctx, func(i *v1.FluxInstance) {
+			i.Annotations = map[string]string{meta.ReconcileRequestAnnotation: "2", meta.ForceRequestAnnotation: "2"}
+		})
+		Eventually(func() []string { return storedVersions(ctx, crd.Name) }, soon, tick).Should(Equal([]string{"v1"}))
+		Expect(expectReady(ctx).Status.LastHandledForceAt).To(Equal("2"))
 	})
 })

@@ -2,27 +2,17 @@ package e2e
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
-	"encoding/pem"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
 	"github.com/flux-autopilot/flux-operator/test/testbed"
+	"github.com/flux-autopilot/flux-operator/test/testbed/cosign"
 	"github.com/flux-autopilot/flux-operator/test/testbed/image"
 	"github.com/flux-autopilot/flux-operator/test/testbed/registry"
 )
@@ -89,43 +79,23 @@ func (h *hub) publish(ctx context.Context, dir string) (digest string) {
 	return digest
 }
 
-// sign puts a cosign signature beside the artifact, in the format that every version of cosign reads.
-func (h *hub) sign(ctx context.Context, digest string, key *ecdsa.PrivateKey) {
+// sign puts a signature beside the artifact.
+func (h *hub) sign(ctx context.Context, digest string, key *cosign.Key) {
 	GinkgoHelper()
-	payload, err := json.Marshal(map[string]any{
-		"critical": map[string]any{
-			"identity": map[string]any{"docker-reference": artifactPath},
-			"image":    map[string]any{"docker-manifest-digest": digest},
-			"type":     "cosign container image signature",
-		},
-		"optional": nil,
-	})
-	must(err)
-	sum := sha256.Sum256(payload)
-	signature, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
-	must(err)
 	repository, err := h.access.Repository(h.artifact())
 	must(err)
-	layer, err := oras.PushBytes(ctx, repository, "application/vnd.dev.cosign.simplesigning.v1+json", payload)
-	must(err)
-	layer.Annotations = map[string]string{"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(signature)}
-	manifest, err := oras.PackManifest(ctx, repository, oras.PackManifestVersion1_0, ocispec.MediaTypeImageConfig,
-		oras.PackManifestOptions{Layers: []ocispec.Descriptor{layer}})
-	must(err)
-	must(repository.Tag(ctx, manifest, strings.Replace(digest, ":", "-", 1)+".sig"))
+	must(key.Sign(ctx, repository, digest))
 }
 
 // downloads counts the requests for contents of the artifact, as opposed to questions for its digest.
 func (h *hub) downloads() int { return h.Requests().Under("GET", "/v2/"+artifactPath+"/blobs/") }
 
-// newKey makes a key to sign with, and its public half as cosign writes it.
-func newKey() (key *ecdsa.PrivateKey, public []byte) {
+// newKey makes a key to sign with.
+func newKey() *cosign.Key {
 	GinkgoHelper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := cosign.NewKey()
 	must(err)
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	must(err)
-	return key, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	return key
 }
 
 // distribution makes a folder with some releases of the one in the operator's image, with images pinned to the digests that are given.

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"errors"
 	"net"
 	"os"
@@ -20,6 +19,7 @@ import (
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 	"github.com/flux-autopilot/flux-operator/test/site"
 	"github.com/flux-autopilot/flux-operator/test/testbed"
+	"github.com/flux-autopilot/flux-operator/test/testbed/cosign"
 	"github.com/flux-autopilot/flux-operator/test/testbed/image"
 	"github.com/flux-autopilot/flux-operator/test/testbed/registry"
 	"github.com/flux-autopilot/flux-operator/tools"
@@ -37,7 +37,7 @@ func inAClosedNetwork() {
 	const port = 5102
 	var (
 		publisher, mirror *hub
-		signer            *ecdsa.PrivateKey
+		signer            *cosign.Key
 		tool, publicKey   string
 		digests           map[string]string
 	)
@@ -55,15 +55,14 @@ func inAClosedNetwork() {
 
 	BeforeAll(func(ctx context.Context) {
 		tool = buildTool(ctx)
-		var public []byte
-		signer, public = newKey()
+		signer = newKey()
 		publicKey = filepath.Join(GinkgoT().TempDir(), keyName)
-		must(os.WriteFile(publicKey, public, 0o600))
+		must(os.WriteFile(publicKey, signer.Public, 0o600))
 		publisher, mirror = openHub(ctx, registry.Options{}), openHub(ctx, registry.Options{})
 		mirror.open(ctx, port)
 		digests = imagesOf(ctx, publisher)
 		absent(ctx)
-		secret(ctx, keySecret, corev1.SecretTypeOpaque, map[string][]byte{keyName: public})
+		secret(ctx, keySecret, corev1.SecretTypeOpaque, map[string][]byte{keyName: signer.Public})
 		DeferCleanup(asInReadme)
 	})
 

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/tls"
 	"encoding/json"
 	"maps"
@@ -17,6 +16,7 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
 	"github.com/flux-autopilot/flux-operator/test/site"
 	"github.com/flux-autopilot/flux-operator/test/testbed"
+	"github.com/flux-autopilot/flux-operator/test/testbed/cosign"
 	"github.com/flux-autopilot/flux-operator/test/testbed/pki"
 	"github.com/flux-autopilot/flux-operator/test/testbed/registry"
 )
@@ -32,7 +32,7 @@ const (
 func trustingSignatures() {
 	var (
 		h      *hub
-		signer *ecdsa.PrivateKey
+		signer *cosign.Key
 		// signed is the digest of the artifact with a signature, unsigned that of the one that comes after it.
 		signed, unsigned string
 		digests          map[string]string
@@ -41,11 +41,10 @@ func trustingSignatures() {
 	BeforeAll(func(ctx context.Context) {
 		asInReadme(ctx)
 		DeferCleanup(asInReadme)
-		var public []byte
-		signer, public = newKey()
+		signer = newKey()
 		h = secureHub(ctx, 5101)
 		digests = maps.Clone(here.Images)
-		secret(ctx, keySecret, corev1.SecretTypeOpaque, map[string][]byte{keyName: public})
+		secret(ctx, keySecret, corev1.SecretTypeOpaque, map[string][]byte{keyName: signer.Public})
 	})
 
 	It("installs what is signed, over TLS and with a password", func(ctx context.Context) {

@@ -1,17 +1,24 @@
 package bench
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"time"
 )
 
-// limit bounds a whole run; a loaded machine needs a third of it.
-const limit = 20 * time.Minute
+const (
+	// limit bounds a whole run; a loaded machine needs a third of it.
+	limit = 20 * time.Minute
+	// apartLimit bounds what is measured in a fresh process.
+	apartLimit = time.Minute
+)
 
 // Options say what to measure.
 type Options struct {
@@ -54,6 +61,7 @@ func parts() []part {
 		{"drift", (*bench).benchDrift},
 		{"ready", (*bench).benchReady},
 		{"start", (*bench).benchStart},
+		{"artifact", (*bench).benchArtifact},
 	}
 }
 
@@ -105,4 +113,33 @@ func Run(ctx context.Context, options Options) (m Machine, measured []Part, err 
 
 func (b *bench) sayf(format string, args ...any) {
 	fmt.Fprintf(b.options.Progress, "bench: "+format+"\n", args...)
+}
+
+// Measure measures one way of doing something in this process, which must be a fresh one: [Run] runs this program again for it, and tells it
+// more by its input where more is needed.
+func Measure(way, dir string, input io.Reader) (any, error) {
+	if slices.Contains(fetchWays(), way) {
+		return measureFetch(way, input)
+	}
+	return measureRender(way, dir)
+}
+
+// measureApart measures one way in a fresh process.
+func (b *bench) measureApart(ctx context.Context, way string, input, result any) error {
+	ctx, cancel := context.WithTimeout(ctx, apartLimit)
+	defer cancel()
+	told, err := json.Marshal(input)
+	if err != nil {
+		return fmt.Errorf("telling what to measure of %s: %w", way, err)
+	}
+	cmd := exec.CommandContext(ctx, b.options.Program, "--measure", way, "--distribution", b.distribution.dir)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(told), os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("measuring %s in a fresh process: %w", way, err)
+	}
+	if err := json.Unmarshal(out, result); err != nil {
+		return fmt.Errorf("reading the measurement of %s: %w", way, err)
+	}
+	return nil
 }

@@ -47,8 +47,8 @@ func (c *cluster) newScraper(ctx context.Context) (*scraper, error) {
 	}}, nil
 }
 
-// passes returns how many passes the operator has made.
-func (s *scraper) passes(ctx context.Context, o *operator) (float64, error) {
+// passes returns how many passes a loop of the operator has made.
+func (s *scraper) passes(ctx context.Context, o *operator, controller string) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+o.metrics+"/metrics", nil)
 	if err != nil {
 		return 0, fmt.Errorf("reading metrics: %w", err)
@@ -65,7 +65,7 @@ func (s *scraper) passes(ctx context.Context, o *operator) (float64, error) {
 	total := 0.0
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		if value, found := strings.CutPrefix(lines.Text(), "controller_runtime_reconcile_total{"); found {
+		if value, found := strings.CutPrefix(lines.Text(), fmt.Sprintf("controller_runtime_reconcile_total{controller=%q,", controller)); found {
 			number, err := strconv.ParseFloat(value[strings.LastIndexByte(value, ' ')+1:], 64)
 			if err != nil {
 				return 0, fmt.Errorf("reading metrics: %w", err)

@@ -87,7 +87,7 @@ func (b *bench) launchOperator(ctx context.Context) (*operator, error) {
 	o := &operator{group: group, health: health, metrics: metrics, began: time.Now()}
 	err = group.Start(process.Spec{
 		Name: name, Path: b.operator, Env: []string{"KUBECONFIG=" + path},
-		Args: []string{"--storage-path=" + b.distribution.dir, "--health-addr=" + health, "--metrics-addr=" + metrics},
+		Args: []string{"--storage-path=" + b.distribution.dir, "--health-addr=" + health, "--metrics-addr=" + metrics, "--artifact-cache-path=" + filepath.Join(c.dir, name+"-artifacts")},
 	})
 	if err != nil {
 		return nil, err

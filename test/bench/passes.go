@@ -79,7 +79,7 @@ func (b *bench) quietPasses(ctx context.Context, o *operator) (quiet quietRounds
 	if err != nil {
 		return quiet, err
 	}
-	before, err := metrics.passes(ctx, o)
+	before, err := metrics.passes(ctx, o, instanceController)
 	if err != nil {
 		return quiet, err
 	}
@@ -103,7 +103,7 @@ func (b *bench) quietPasses(ctx context.Context, o *operator) (quiet quietRounds
 		quiet.requests = append(quiet.requests, float64(len(asked))/passes)
 		quiet.calm, quiet.cost = append(quiet.calm, inMS(resting)), append(quiet.cost, inMS(working-resting)/passes)
 	}
-	after, err := metrics.passes(ctx, o)
+	after, err := metrics.passes(ctx, o, instanceController)
 	quiet.made = after - before
 	if err == nil && quiet.made < rounds*passes {
 		err = fmt.Errorf("the operator made %.0f passes for %d changes: a quiet pass is not measured by making none", quiet.made, rounds*passes)

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"os"
-	"os/exec"
 	"path"
 	"runtime"
 	"strings"
@@ -27,7 +25,6 @@ const (
 	// coldRenders are fresh processes for each of the two, warmRenders repetitions inside each.
 	coldRenders = 7
 	warmRenders = 5
-	renderLimit = 30 * time.Second
 	// coldLimit is aimed at without shards, in milliseconds.
 	coldLimit = 100
 )
@@ -96,7 +93,7 @@ type Render struct {
 	WarmAllocations float64 `json:"warmAllocations"`
 }
 
-// The ways to render that [MeasureRender] knows: the smallest run of kustomize, and [renderOwn] with a number of shards.
+// The ways to render that [Measure] knows: the smallest run of kustomize, and [renderOwn] with a number of shards.
 const (
 	renderKustomize = "kustomize"
 	renderOwn       = "render-%d"
@@ -107,8 +104,8 @@ func shardCounts() []int { return []int{0, 5, 50} }
 
 func ownWay(shards int) string { return fmt.Sprintf(renderOwn, shards) }
 
-// MeasureRender renders in this process, which must be a fresh one, in the way that is named.
-func MeasureRender(way, dir string) (Render, error) {
+// measureRender renders in this process.
+func measureRender(way, dir string) (Render, error) {
 	d, err := openDistribution(dir)
 	if err != nil {
 		return Render{}, err
@@ -220,8 +217,8 @@ func (b *bench) benchRender(ctx context.Context) (Part, error) {
 	runs := renders{}
 	for range coldRenders {
 		for _, way := range ways {
-			run, err := b.renderApart(ctx, way)
-			if err != nil {
+			var run Render
+			if err := b.measureApart(ctx, way, nil, &run); err != nil {
 				return Part{}, err
 			}
 			runs[way] = append(runs[way], run)
@@ -315,23 +312,6 @@ func (r renders) ofKustomize() []Figure {
 		measured("kustomize itself, warm, allocated", mebibytes, r.values(renderKustomize, warmBytes)),
 		measured("kustomize itself, warm, allocations", thousands, r.values(renderKustomize, warmAllocations)),
 	}
-}
-
-// renderApart runs this program again to measure one render in a fresh process.
-func (b *bench) renderApart(ctx context.Context, way string) (Render, error) {
-	ctx, cancel := context.WithTimeout(ctx, renderLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, b.options.Program, "--measure", way, "--distribution", b.distribution.dir)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return Render{}, fmt.Errorf("measuring %s in a fresh process: %w", way, err)
-	}
-	var run Render
-	if err := json.Unmarshal(out, &run); err != nil {
-		return Render{}, fmt.Errorf("reading the measurement of %s: %w", way, err)
-	}
-	return run, nil
 }
 
 // minus subtracts pair by pair, as [sample.over] divides.

@@ -41,6 +41,7 @@ const (
 	ratio        amount = "%.2f ×"
 	count        amount = "%.0f"
 	perPass      amount = "%.1f"
+	perCheck     amount = "%.2f"
 )
 
 func (a amount) show(value float64) string { return fmt.Sprintf(string(a), value) }

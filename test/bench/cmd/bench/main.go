@@ -57,13 +57,13 @@ func command() *cobra.Command {
 	f.StringVar(&c.out, "out", "", "page to write; a run of some parts alone does not write it")
 	f.StringSliceVar(&c.only, "only", nil, "parts to measure: "+strings.Join(bench.Names(), ", ")+" (default all)")
 	f.StringVar(&c.distribution, "distribution", os.Getenv("DISTRIBUTION_DIR"), "generated distribution (default $DISTRIBUTION_DIR, else dist/distribution)")
-	f.StringVar(&c.measure, "measure", "", "measure one render in this process and print it as JSON; the program runs itself with it")
+	f.StringVar(&c.measure, "measure", "", "measure one thing in this process and print it as JSON; the program runs itself with it")
 	return cmd
 }
 
-// measureHere is the fresh process in which a render is measured.
+// measureHere is the fresh process in which something is measured.
 func (c *config) measureHere() error {
-	result, err := bench.MeasureRender(c.measure, c.distribution)
+	result, err := bench.Measure(c.measure, c.distribution, os.Stdin)
 	if err != nil {
 		return err
 	}

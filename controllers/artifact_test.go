@@ -183,6 +183,11 @@ var _ = Describe("The distribution artifact", Ordered, func() {
 
 		hub = serve(context.WithoutCancel(ctx), hub.Addr)
 		expectWhole(ctx)
+		Eventually(func(g Gomega) {
+			events := &corev1.EventList{}
+			g.Expect(k8s.List(ctx, events, client.InNamespace(namespace))).To(Succeed())
+			g.Expect(events.Items).To(ContainElement(HaveField("Message", ContainSubstring("can be had again"))))
+		}, soon, tick).Should(Succeed())
 	})
 
 	It("leaves what runs alone after a restart without cache and registry", func(ctx SpecContext) {

@@ -78,7 +78,9 @@ func (run *attempt) recordArtifact(instance *v1.FluxInstance) {
 // reportArtifact says in its own condition whether the artifact can be had, and in an event when that changed.
 func (r *FluxInstanceReconciler) reportArtifact(instance *v1.FluxInstance, run *attempt) {
 	if run.degraded == nil {
-		apimeta.RemoveStatusCondition(&instance.Status.Conditions, v1.ArtifactFailedCondition)
+		if apimeta.RemoveStatusCondition(&instance.Status.Conditions, v1.ArtifactFailedCondition) {
+			r.event(instance, corev1.EventTypeNormal, v1.ReasonProgressing, "The distribution artifact can be had again, or is not asked for any more")
+		}
 		return
 	}
 	message := truncate(run.degraded.Error()+"; "+run.standsIn(instance), maxConditionMessage)

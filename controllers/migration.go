@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -29,15 +28,15 @@ type journey struct {
 	tidies bool
 	// forced tells whether all objects are looked at, whatever their definitions claim.
 	forced bool
-	// wanted is the release at the end of the way.
-	wanted string
+	// from is the release that runs, empty when none does; wanted is the one at the end of the way.
+	from, wanted string
 }
 
 // plan compares the definitions in the cluster with those of the wanted release. It asks nobody while the release stays the same, unless
 // the annotation reconcile.fluxcd.io/forceAt says so.
 func (r *FluxInstanceReconciler) plan(ctx context.Context, instance *v1.FluxInstance, catalog *artifact.Catalog, run *attempt, wanted *render.Set) (*journey, error) {
-	way := &journey{set: wanted, wanted: wanted.Revision.Version, forced: meta.ShouldHandleForceRequest(instance)}
-	if !instance.MigratesResources() || run.previous.Version == way.wanted && !way.forced {
+	way := &journey{set: wanted, from: run.previous.Version, wanted: wanted.Revision.Version, forced: meta.ShouldHandleForceRequest(instance)}
+	if !instance.MigratesResources() || way.from == way.wanted && !way.forced {
 		return way, nil
 	}
 	definitions, err := migrate.Definitions(wanted.Objects)
@@ -62,7 +61,7 @@ func (r *FluxInstanceReconciler) detour(ctx context.Context, instance *v1.FluxIn
 	if err != nil {
 		return err
 	}
-	path, err := migrate.Path(live, stopovers(way.wanted, catalog, candidates, instance))
+	path, err := migrate.Path(live, way.stopovers(catalog, candidates, instance))
 	if err != nil {
 		return stall(v1.ReasonMigrationFailed, err)
 	}
@@ -78,11 +77,10 @@ func (r *FluxInstanceReconciler) detour(ctx context.Context, instance *v1.FluxIn
 
 // stopovers gives the definitions of all releases that may be gone through, from the oldest to the wanted one: none of them goes back to an older
 // minor. A release that cannot be rendered with this spec, such as one without a component that is asked for, cannot be gone through.
-func stopovers(wanted string, catalog *artifact.Catalog, candidates []string, instance *v1.FluxInstance) []migrate.Release {
-	current, _, _ := strings.Cut(instance.Status.LastAppliedRevision, "@")
+func (j *journey) stopovers(catalog *artifact.Catalog, candidates []string, instance *v1.FluxInstance) []migrate.Release {
 	var releases []migrate.Release
-	for _, release := range version.UpTo(wanted, candidates) {
-		if version.CheckTransition(current, release) != nil {
+	for _, release := range version.UpTo(j.wanted, candidates) {
+		if version.CheckTransition(j.from, release) != nil {
 			continue
 		}
 		set, err := render.Render(catalog.FS, release, instance)

@@ -49,11 +49,26 @@ func catalog() map[string]binary {
 			stamps: []string{"sigs.k8s.io/kwok/pkg/consts.Version={version}"},
 		},
 		"coredns": {family: "coredns", pkg: "github.com/coredns/coredns", module: "github.com/coredns/coredns"},
+		"kube-state-metrics": {
+			family: "kube-state-metrics", pkg: "k8s.io/kube-state-metrics/v2", module: "k8s.io/kube-state-metrics/v2",
+			stamps: []string{"github.com/prometheus/common/version.Version={version}"},
+		},
+		"grpc_health_probe": {
+			family: "grpc-health-probe", pkg: "github.com/grpc-ecosystem/grpc-health-probe", module: "github.com/grpc-ecosystem/grpc-health-probe",
+		},
 		"golangci-lint": {
 			family: "golangci-lint", pkg: "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", module: "github.com/golangci/golangci-lint/v2",
 			stamps: []string{"main.version={number}"},
 		},
+		"opm": {
+			family: "opm", pkg: "github.com/operator-framework/operator-registry/cmd/opm", module: "github.com/operator-framework/operator-registry",
+			tags:   append(containersTags(), "exclude_graphdriver_devicemapper", "json1"),
+			stamps: []string{"github.com/operator-framework/operator-registry/cmd/opm/version.opmVersion={version}"},
+		},
 	}
+	maps.Copy(all, operatorSDK())
+	maps.Copy(all, certification())
+	maps.Copy(all, lifecycleManager())
 	for _, suffix := range controllerGenSuffixes() {
 		all["controller-gen"+suffix] = controllerGen(suffix)
 	}
@@ -89,6 +104,52 @@ func controllerGen(suffix string) binary {
 		module: "sigs.k8s.io/controller-tools",
 		stamps: []string{"sigs.k8s.io/controller-tools/pkg/version.version={version}"},
 	}
+}
+
+// operatorSDK returns the generator and validator of bundles, and the tests that its scorecard runs inside a pod. The versions are stamped, because
+// they are written into what is generated: without them it carries the word unknown.
+func operatorSDK() map[string]binary {
+	const module = "github.com/operator-framework/operator-sdk"
+	all := map[string]binary{}
+	for name, pkg := range map[string]string{"operator-sdk": "cmd/operator-sdk", "scorecard-test": "images/scorecard-test"} {
+		var stamps []string
+		for _, variable := range []string{"Version", "GitVersion", "ImageVersion"} {
+			stamps = append(stamps, module+"/internal/version."+variable+"={version}")
+		}
+		all[name] = binary{family: "operator-sdk", pkg: module + "/" + pkg, module: module, tags: containersTags(), stamps: stamps}
+	}
+	return all
+}
+
+// lifecycleManager returns the two operators of the Operator Lifecycle Manager, and the two programs that its unpack Jobs and catalogs copy with.
+func lifecycleManager() map[string]binary {
+	const module = "github.com/operator-framework/operator-lifecycle-manager"
+	all := map[string]binary{}
+	for name, pkg := range map[string]string{"olm": "cmd/olm", "catalog": "cmd/catalog", "copy-content": "cmd/copy-content", "cpb": "util/cpb"} {
+		all[name] = binary{
+			family: "olm", pkg: module + "/" + pkg, module: module, tags: append(containersTags(), "exclude_graphdriver_devicemapper"),
+			stamps: []string{module + "/pkg/version.OLMVersion={number}"},
+		}
+	}
+	return all
+}
+
+// certification returns what says of which modules an image is made, and what judges images and bundles as OpenShift's certification does.
+func certification() map[string]binary {
+	const preflight = "github.com/redhat-openshift-ecosystem/openshift-preflight"
+	const cyclonedx = "github.com/CycloneDX/cyclonedx-gomod"
+	return map[string]binary{
+		"preflight": {
+			family: "preflight", pkg: preflight + "/cmd/preflight", module: preflight, tags: append(containersTags(), "exclude_graphdriver_devicemapper"),
+			stamps: []string{preflight + "/version.version={number}", preflight + "/version.commit=module"},
+		},
+		"cyclonedx-gomod": {family: "cyclonedx-gomod", pkg: cyclonedx + "/cmd/cyclonedx-gomod", module: cyclonedx},
+	}
+}
+
+// containersTags keep the image libraries of the Operator Framework free of C libraries, which nothing here asks of them.
+func containersTags() []string {
+	return []string{"containers_image_openpgp", "exclude_graphdriver_btrfs"}
 }
 
 // kubernetes returns the programs of one Kubernetes minor.

@@ -5,11 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 )
+
+// forwardLimit bounds the time until a port is open.
+const forwardLimit = time.Minute
 
 // Forward opens a port of this machine's loopback for a port of a pod in the operator's namespace and returns its address, host:port.
 // It stays open until ctx is done; stop ends it earlier.
@@ -31,12 +36,16 @@ func (s *Site) Forward(ctx context.Context, pod string, port int) (address strin
 		cancel()
 		_ = cmd.Wait() // it was killed
 	}
-	line, err := bufio.NewReader(output).ReadString('\n')
+	late := time.AfterFunc(forwardLimit, cancel)
+	lines := bufio.NewReader(output)
+	line, err := lines.ReadString('\n')
+	late.Stop()
 	rest, found := strings.CutPrefix(line, "Forwarding from ")
 	if err != nil || !found {
 		stop()
 		return "", nil, fmt.Errorf("forwarding to pod %q: kubectl said %q: %w", pod, strings.TrimSpace(line), errors.Join(err, ctx.Err()))
 	}
+	go func() { _, _ = io.Copy(io.Discard, lines) }() // it prints a line for each connection, and would wait for a reader
 	address, _, _ = strings.Cut(rest, " ")
 	return address, stop, nil
 }

@@ -13,10 +13,11 @@ import (
 	"github.com/flux-autopilot/flux-operator/tools"
 )
 
-// pushImages puts the controllers of the given Flux releases and both versions of the sample app into the cluster's registry. Programs are
+// pushImages puts the controllers of the wanted Flux releases and both versions of the sample app into the cluster's registry. Programs are
 // built once for the machine, images once for a cluster's name.
-func (s *Site) pushImages(ctx context.Context, releases []string) error {
+func (s *Site) pushImages(ctx context.Context, source string, opts Options) error {
 	known := testbed.FluxImages()
+	releases := opts.Flux
 	if len(releases) == 0 {
 		releases = slices.Sorted(maps.Keys(known))
 	}
@@ -30,6 +31,11 @@ func (s *Site) pushImages(ctx context.Context, releases []string) error {
 	}
 	if _, err := s.Cluster.Push(ctx, names...); err != nil {
 		return err
+	}
+	for _, release := range opts.StandIns {
+		if err := s.Cluster.PushStandIns(ctx, os.DirFS(source), release); err != nil {
+			return err
+		}
 	}
 	digests, err := s.Cluster.Digests()
 	s.Images = digests

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -93,8 +94,9 @@ func Ready(instance *v1.FluxInstance) error {
 	return nil
 }
 
-// AwaitFailure waits until the operator says of the instance's present generation that it cannot be had, for the given reason.
-func (s *Site) AwaitFailure(ctx context.Context, limit time.Duration, reason string) (*v1.FluxInstance, error) {
+// AwaitFailure waits until the operator says of the instance's present generation that it cannot be had, for the given reason, and with all the words:
+// where it goes on trying it may say something else at first.
+func (s *Site) AwaitFailure(ctx context.Context, limit time.Duration, reason string, words ...string) (*v1.FluxInstance, error) {
 	var instance *v1.FluxInstance
 	err := s.Await(ctx, limit, "the FluxInstance to fail with "+reason, func(ctx context.Context) error {
 		var err error
@@ -104,6 +106,11 @@ func (s *Site) AwaitFailure(ctx context.Context, limit time.Duration, reason str
 		ready := apimeta.FindStatusCondition(instance.Status.Conditions, meta.ReadyCondition)
 		if ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != reason || ready.ObservedGeneration != instance.Generation {
 			return fmt.Errorf("the condition Ready is %+v at generation %d", ready, instance.Generation)
+		}
+		for _, word := range words {
+			if !strings.Contains(ready.Message, word) {
+				return fmt.Errorf("the condition Ready says nothing of %q: %s", word, ready.Message)
+			}
 		}
 		return nil
 	})

@@ -30,6 +30,8 @@ import (
 const (
 	// OperatorName is the name of the operator's Deployment, ServiceAccount, Service and roles.
 	OperatorName = "flux-operator"
+	// operatorHost is the registry that the operator's image is published in.
+	operatorHost = "ghcr.io"
 	// PullSecret is the Secret with the credentials of the fleet repository, named as in the sample instance.
 	PullSecret = "fleet-git"
 
@@ -41,19 +43,9 @@ const (
 // OperatorUser is the operator as the API server knows it.
 const OperatorUser = "system:serviceaccount:" + Namespace + ":" + OperatorName
 
-// QuickElection are variables of the operator with which a successor of a killed leader takes over within two seconds.
-func QuickElection() map[string]string {
-	return map[string]string{
-		"LEADER_ELECTION_LEASE_DURATION": "2s",
-		"LEADER_ELECTION_RENEW_DEADLINE": "1500ms",
-		"LEADER_ELECTION_RETRY_PERIOD":   "300ms",
-	}
-}
-
-// InstallOperator applies config/default with the given environment variables added and waits until the operator is ready. What an
-// earlier run left in a kept cluster is removed.
-func (s *Site) InstallOperator(ctx context.Context, env map[string]string) error {
-	if err := s.ApplyOperator(ctx, env); err != nil {
+// InstallOperator applies config/default and waits until the operator is ready. What an earlier run left in a kept cluster is removed.
+func (s *Site) InstallOperator(ctx context.Context) error {
+	if err := s.ApplyOperator(ctx, nil); err != nil {
 		return err
 	}
 	if err := s.AwaitDeployment(ctx, operatorLimit, Namespace, OperatorName); err != nil {
@@ -62,7 +54,7 @@ func (s *Site) InstallOperator(ctx context.Context, env map[string]string) error
 	return s.clear(ctx)
 }
 
-// ApplyOperator is [Site.InstallOperator] without the waiting.
+// ApplyOperator applies config/default with the given environment variables added.
 func (s *Site) ApplyOperator(ctx context.Context, env map[string]string) error {
 	objects, err := operatorManifests()
 	if err != nil {
@@ -78,7 +70,7 @@ func (s *Site) ApplyOperator(ctx context.Context, env map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		container.Env = append(container.Env, corev1.EnvVar{Name: name, Value: env[name]})
 	}
-	for _, obj := range objects {
+	for _, obj := range s.withRights(objects) {
 		if obj.GetKind() == "Deployment" {
 			if obj.Object, err = runtime.DefaultUnstructuredConverter.ToUnstructured(deployment); err != nil {
 				return fmt.Errorf("converting the operator's Deployment: %w", err)
@@ -89,8 +81,11 @@ func (s *Site) ApplyOperator(ctx context.Context, env map[string]string) error {
 			return err
 		}
 	}
-	return s.Apply(ctx, pullSecret())
+	return s.ApplyPullSecret(ctx)
 }
+
+// ApplyPullSecret applies the credentials of the fleet repository.
+func (s *Site) ApplyPullSecret(ctx context.Context) error { return s.Apply(ctx, pullSecret()) }
 
 // Apply applies an object server-side, by force.
 func (s *Site) Apply(ctx context.Context, obj *unstructured.Unstructured) error {
@@ -140,29 +135,53 @@ func operatorDeployment(objects []*unstructured.Unstructured) (*appsv1.Deploymen
 	return deployment, nil
 }
 
-// pushOperator builds the operator from this checkout, with the test distribution, and pushes it under the name that the manifests give it.
+// pushOperator builds the operator from this checkout and pushes it under the name that the manifests give it.
 func (s *Site) pushOperator(ctx context.Context) error {
-	objects, err := operatorManifests()
+	repository, version, err := operatorReference()
 	if err != nil {
 		return err
+	}
+	s.operator, err = s.pushVersion(ctx, repository, version)
+	return err
+}
+
+// PushOperator builds the operator of another version and returns its image by digest.
+func (s *Site) PushOperator(ctx context.Context, version string) (string, error) {
+	repository, _, err := operatorReference()
+	if err != nil {
+		return "", err
+	}
+	digest, err := s.pushVersion(ctx, repository, version)
+	return operatorHost + "/" + repository + "@" + digest, err
+}
+
+// operatorReference is the repository, without the registry, and the tag of the operator's image in config/default.
+func operatorReference() (repository, version string, err error) {
+	objects, err := operatorManifests()
+	if err != nil {
+		return "", "", err
 	}
 	deployment, err := operatorDeployment(objects)
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	reference := deployment.Spec.Template.Spec.Containers[0].Image
 	name, version, found := strings.Cut(reference, ":")
-	_, repository, hasHost := strings.Cut(name, "/")
-	if !found || !hasHost {
-		return fmt.Errorf("reading the operator's image %q: want host/repository:tag", reference)
+	repository, onHost := strings.CutPrefix(name, operatorHost+"/")
+	if !found || !onHost {
+		return "", "", fmt.Errorf("reading the operator's image %q: want %s/repository:tag", reference, operatorHost)
 	}
+	return repository, version, nil
+}
+
+// pushVersion builds the operator with the test distribution and pushes it.
+func (s *Site) pushVersion(ctx context.Context, repository, version string) (string, error) {
 	s.sayf("testbed: image %s:%s, built from this checkout", repository, version)
-	s.operator, err = s.Cluster.PushImage(ctx, testbed.Image{
+	return s.Cluster.PushImage(ctx, testbed.Image{
 		Repository: repository, Tag: version, Package: ".",
 		LinkFlags: []string{"-X", "main.VERSION=" + version},
 		Options:   image.Options{Files: map[string]fs.FS{"/data": os.DirFS(s.Distribution)}},
 	})
-	return err
 }
 
 func pullSecret() *unstructured.Unstructured {

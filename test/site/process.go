@@ -13,6 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// errEnded says that a container that ran when its pod was read does not any more.
+var errEnded = errors.New("there is none any more")
+
 // Process returns the number of the process in a pod's first container, as this machine counts: the cluster's processes live in a
 // namespace below the machine's own.
 func Process(pod *corev1.Pod) (int, error) {
@@ -34,12 +37,16 @@ func Process(pod *corev1.Pod) (int, error) {
 		}
 		return strconv.Atoi(filepath.Base(filepath.Dir(file)))
 	}
-	return 0, fmt.Errorf("finding the process of pod %q: no process is in the control group of container %s", pod.Name, container)
+	return 0, fmt.Errorf("finding the process of pod %q in the control group of container %s: %w", pod.Name, container, errEnded)
 }
 
-// Kill ends the process in a pod's first container with SIGKILL: it cannot clean up.
+// Kill ends the process in a pod's first container with SIGKILL: it cannot clean up. One that has ended by itself meanwhile, as an operator does
+// that loses its lease on a busy machine, is no error.
 func Kill(pod *corev1.Pod) error {
 	pid, err := Process(pod)
+	if errors.Is(err, errEnded) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

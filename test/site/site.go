@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/flux-autopilot/flux-operator/test/testbed"
@@ -23,15 +24,21 @@ const Namespace = "flux-system"
 // keepVariable keeps the cluster for looking around when it is set to 1; the next run then uses it again.
 const keepVariable = "KEEP_TESTBED"
 
+// kubernetesVariable says which minor of Kubernetes a site runs, for example "1.32".
+const kubernetesVariable = "K8S_VERSION"
+
 // downLimit bounds the removal of a site, also after an interrupt.
 const downLimit = time.Minute
 
 // Options says what site is wanted.
 type Options struct {
-	// Name of the testbed cluster; sites of different names run side by side. Required.
+	// Name of the testbed cluster; sites of different names run side by side, and so do those of one name on several minors of Kubernetes, by
+	// [testbed.NameFor]. Required.
 	Name string
 	// Flux are the releases whose controllers have to be in the registry, for example "2.9.4". Default: all that have binaries.
 	Flux []string
+	// StandIns are further releases whose controllers have to be in the registry, as far as something can stand in for them; see [testbed.StandIns].
+	StandIns []string
 	// APIServerArgs are added to the API server's arguments.
 	APIServerArgs []string
 	// Keep leaves the cluster running on [Site.Down]. The environment variable KEEP_TESTBED=1 does the same.
@@ -50,8 +57,12 @@ type Site struct {
 	Fleet *gitserver.Repo
 	// Images are the digests of the images in the registry, by reference without the registry.
 	Images map[string]string
+	// Shipped is the folder of the distribution as it is released.
+	Shipped string
 	// Distribution is the folder of the distribution in the operator's image, which names these digests.
 	Distribution string
+	// Rights are objects that are applied in place of the service account, the roles and the bindings of config/default.
+	Rights []*unstructured.Unstructured
 
 	claim    *os.File
 	keep     bool
@@ -73,6 +84,8 @@ func Up(ctx context.Context, opts Options) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.Shipped = source
+	opts.Name = testbed.NameFor(opts.Name, os.Getenv(kubernetesVariable))
 	if s.claim, err = claim(opts.Name); err != nil {
 		return nil, err
 	}
@@ -89,7 +102,7 @@ func (s *Site) start(ctx context.Context, opts Options, source string) error {
 		}
 	}
 	cluster, err := testbed.Up(ctx, testbed.Options{
-		Name: opts.Name, Kubernetes: os.Getenv("K8S_VERSION"), Node: testbed.NodeReal, Audit: true,
+		Name: opts.Name, Kubernetes: os.Getenv(kubernetesVariable), Node: testbed.NodeReal, Audit: true,
 		APIServerArgs: opts.APIServerArgs, Progress: s.progress,
 	})
 	if err != nil {
@@ -100,7 +113,7 @@ func (s *Site) start(ctx context.Context, opts Options, source string) error {
 	if s.Client, err = connect(cluster.Kubeconfig); err != nil {
 		return err
 	}
-	if err := s.pushImages(ctx, opts.Flux); err != nil {
+	if err := s.pushImages(ctx, source, opts); err != nil {
 		return err
 	}
 	if err := s.pinDistribution(source); err != nil {

@@ -81,10 +81,15 @@ func (p *Plane) User(name string, groups ...string) ([]byte, error) {
 // Components lists the programs and whether they still run; their process numbers are those of this machine.
 func (p *Plane) Components() []process.State { return p.group.States() }
 
-// EnvtestAssets returns a folder with etcd, kube-apiserver and kubectl, for KUBEBUILDER_ASSETS of controller-runtime's envtest.
-func EnvtestAssets(ctx context.Context) (string, error) {
+// EnvtestAssets returns a folder with etcd, kube-apiserver and kubectl of a Kubernetes minor, for KUBEBUILDER_ASSETS of controller-runtime's envtest.
+// The minor is as in [Options].
+func EnvtestAssets(ctx context.Context, kubernetes string) (string, error) {
+	opts, err := Options{Kubernetes: kubernetes}.complete()
+	if err != nil {
+		return "", err
+	}
 	names := []string{"etcd", "kube-apiserver", "kubectl"}
-	paths, err := tools.Build(ctx, names...)
+	paths, err := build(ctx, opts, names)
 	if err != nil {
 		return "", err
 	}

@@ -39,6 +39,8 @@ type Image struct {
 	LinkFlags []string
 	// Entrypoint is the program's path in the image; empty means /usr/local/bin/ and its name.
 	Entrypoint string
+	// Args are passed to it when the container gives none.
+	Args []string
 	// Options say what surrounds the program.
 	Options image.Options
 }
@@ -133,7 +135,7 @@ type pushed struct {
 
 // PushImage builds one image, pushes it unless the same is there, and returns its digest.
 func (c *Cluster) PushImage(ctx context.Context, img Image) (string, error) {
-	binary, err := c.program(ctx, img)
+	binary, err := c.Program(ctx, img)
 	if err != nil {
 		return "", err
 	}
@@ -150,7 +152,7 @@ func (c *Cluster) PushImage(ctx context.Context, img Image) (string, error) {
 	if p := known[img.name()]; p.Source == source && len(img.Options.Files) == 0 && present(ctx, ref, p.Digest) {
 		return p.Digest, nil
 	}
-	made, err := image.FromBinary(image.Binary{Path: binary, Entrypoint: img.Entrypoint}, img.Options)
+	made, err := image.FromBinary(image.Binary{Path: binary, Entrypoint: img.Entrypoint, Args: img.Args}, img.Options)
 	if err != nil {
 		return "", err
 	}
@@ -194,8 +196,8 @@ func present(ctx context.Context, ref, digest string) bool {
 	return err == nil && found.Digest.String() == digest
 }
 
-// program builds the program of an image and returns its path.
-func (c *Cluster) program(ctx context.Context, img Image) (string, error) {
+// Program builds the program of an image and returns its path.
+func (c *Cluster) Program(ctx context.Context, img Image) (string, error) {
 	if img.Tool != "" {
 		paths, err := tools.Build(ctx, img.Tool)
 		return paths[img.Tool], err
@@ -234,6 +236,6 @@ func fingerprint(binary string, img Image) (string, error) {
 	if _, err := io.Copy(h, file); err != nil {
 		return "", fmt.Errorf("reading %q: %w", binary, err)
 	}
-	fmt.Fprintf(h, "%v %v %v %v %v %v", img.Entrypoint, img.Options.User, img.Options.Env, img.Options.Dirs, img.Options.Labels, img.Options.CABundle)
+	fmt.Fprintf(h, "%v %v %v %v %v %v %v", img.Entrypoint, img.Args, img.Options.User, img.Options.Env, img.Options.Dirs, img.Options.Labels, img.Options.CABundle)
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

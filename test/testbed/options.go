@@ -48,6 +48,15 @@ type Options struct {
 	Progress io.Writer
 }
 
+// NameFor returns the name that a cluster has on a minor of Kubernetes, so that runs on several minors can go on side by side: the name itself on
+// the default minor, for which "" stands too, and for example "k8s-1-32-e2e" on another.
+func NameFor(name, kubernetes string) string {
+	if kubernetes == "" || kubernetes == tools.KubernetesVersions()[0] {
+		return name
+	}
+	return "k8s-" + strings.ReplaceAll(kubernetes, ".", "-") + "-" + name
+}
+
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$`)
 
 // complete checks the options and fills in the defaults.

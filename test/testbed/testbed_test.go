@@ -38,6 +38,14 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+func TestNameFor(t *testing.T) {
+	for kubernetes, want := range map[string]string{"": "e2e", tools.KubernetesVersions()[0]: "e2e", "1.32": "k8s-1-32-e2e"} {
+		if got := NameFor("e2e", kubernetes); got != want || !validName.MatchString(got) {
+			t.Errorf("on %q: got %q, want %q", kubernetes, got, want)
+		}
+	}
+}
+
 func TestAttachWithoutCluster(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	if _, err := Attach("none"); !errors.Is(err, ErrNotRunning) {
@@ -163,11 +171,11 @@ func TestImagesHavePrograms(t *testing.T) {
 }
 
 func TestProbe(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	if err := Probe(ctx, "localhost"); err != nil {
+	if err := Probe(t.Context(), "localhost"); err != nil {
 		t.Errorf("localhost: %v", err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
 	if err := Probe(ctx, "http://"+closedAddress(t)+"/"); err == nil {
 		t.Error("a closed port answered")
 	}

@@ -25,6 +25,7 @@ func (p *Plane) startStore(ctx context.Context) error {
 		return err
 	}
 	clientURL, peerURL := loopbackURL(client), loopbackURL(peer)
+	p.Store = clientURL
 	err = p.start("etcd",
 		"--data-dir="+filepath.Join(p.config.Dir, "etcd"), "--log-level=warn",
 		// The data lives no longer than the cluster: nothing has to survive a power cut.

@@ -55,6 +55,8 @@ type Plane struct {
 	Kubeconfig string
 	// Server is the URL of the API server, on 127.0.0.1.
 	Server string
+	// Store is the URL of etcd, on 127.0.0.1 and without credentials.
+	Store string
 	// Authority signs the certificates of this cluster's clients and servers.
 	Authority *pki.Authority
 

@@ -30,15 +30,16 @@ func TestAwait(t *testing.T) {
 	for _, tc := range []struct {
 		reason, script string
 		check          error
+		within         time.Duration
 		want           string
 	}{
-		{"the condition holds", "exec sleep 60", nil, ""},
-		{"the program ends", "echo $WORD why; exit 4", errors.New("not yet"), "exit status 4: said why"},
-		{"time is over", "exec sleep 60", errors.New("not yet"), "deadline exceeded: not yet"},
+		{"the condition holds", "exec sleep 60", nil, time.Minute, ""},
+		{"the program ends", "echo $WORD why; exit 4", errors.New("not yet"), time.Minute, "exit status 4: said why"},
+		{"time is over", "exec sleep 60", errors.New("not yet"), 2 * time.Second, "deadline exceeded: not yet"},
 	} {
 		g := newGroup(t)
 		start(t, g, "program", tc.script)
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), tc.within)
 		err := g.Await(ctx, "something", func(context.Context) error { return tc.check })
 		cancel()
 		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
@@ -52,7 +53,7 @@ func TestCloseStopsInReverseOrder(t *testing.T) {
 	order := t.TempDir() + "/order"
 	for _, name := range []string{"first", "second"} {
 		start(t, g, name, "trap 'echo "+name+" >> "+order+"; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		err := g.Await(ctx, "the trap to be set", func(context.Context) error {
 			if !strings.Contains(tail(g.Log(name)), "ready") {
 				return errors.New("not yet")
@@ -64,7 +65,7 @@ func TestCloseStopsInReverseOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	g.Close(ctx)
 	if data, err := os.ReadFile(order); err != nil || string(data) != "second\nfirst\n" {

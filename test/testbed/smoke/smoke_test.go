@@ -1,6 +1,7 @@
 package smoke
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
@@ -13,14 +14,22 @@ import (
 
 	"github.com/flux-autopilot/flux-operator/test/testbed"
 	"github.com/flux-autopilot/flux-operator/test/testbed/gitserver"
+	"github.com/flux-autopilot/flux-operator/tools"
 )
 
 // patience bounds a whole test; from an empty cache most of it is the compiler's.
 const patience = 50 * time.Minute
 
+// kubernetes is the minor that the clusters run, for example "1.32"; empty means the newest.
+func kubernetes() string { return os.Getenv("K8S_VERSION") }
+
+// named is the name of a cluster of this run, which another run on another minor does not have.
+func named(name string) string { return testbed.NameFor(name, kubernetes()) }
+
 // up starts a cluster that is removed when the test ends.
 func up(ctx context.Context, t *testing.T, opts testbed.Options) *testbed.Cluster {
 	t.Helper()
+	opts.Name, opts.Kubernetes = named(opts.Name), kubernetes()
 	cluster, err := testbed.Up(ctx, opts)
 	if err != nil {
 		t.Fatalf("starting the cluster: %v", err)
@@ -63,6 +72,7 @@ func TestRealNode(t *testing.T) {
 	c := up(ctx, t, testbed.Options{Name: "smoke", Node: testbed.NodeReal, Audit: true})
 	inside := namespacesOf(t, c)
 
+	t.Run("runs the Kubernetes that was asked for", func(t *testing.T) { testVersions(ctx, t, c) })
 	t.Run("runs pods that find each other and the servers", func(t *testing.T) { testPods(ctx, t, c) })
 	t.Run("serves Git with a password", func(t *testing.T) { testGit(ctx, t, c) })
 	t.Run("says no to the internet at once", func(t *testing.T) { testNoInternet(ctx, t, c) })
@@ -74,6 +84,20 @@ func TestRealNode(t *testing.T) {
 	}
 	before.unchanged(t)
 	inside.gone(t)
+}
+
+// testVersions checks the minor of the control plane and of the node.
+func testVersions(ctx context.Context, t *testing.T, c *testbed.Cluster) {
+	t.Helper()
+	want := "v" + cmp.Or(kubernetes(), tools.KubernetesVersions()[0]) + "."
+	var server struct{ GitVersion string }
+	if err := json.Unmarshal([]byte(kubectl(ctx, t, c, "", "get", "--raw", "/version")), &server); err != nil {
+		t.Fatal(err)
+	}
+	node := kubectl(ctx, t, c, "", "get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.kubeletVersion}")
+	if !strings.HasPrefix(server.GitVersion, want) || node != server.GitVersion {
+		t.Errorf("the API server is %q and the node %q, and %s was asked for", server.GitVersion, node, want)
+	}
 }
 
 const workload = `
@@ -225,7 +249,7 @@ func TestCrashIsCleanedUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	inside.gone(t)
-	if _, err := testbed.Attach("smoke-crash"); err == nil {
+	if _, err := testbed.Attach(named("smoke-crash")); err == nil {
 		t.Error("a cluster without processes counts as running")
 	}
 	c = up(ctx, t, testbed.Options{Name: "smoke-crash", Node: testbed.NodeReal})
@@ -258,12 +282,14 @@ func TestInterruptedStartLeavesNothing(t *testing.T) {
 			before := look(t)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			_, err := testbed.Up(ctx, testbed.Options{Name: "smoke-stop", Node: testbed.NodeReal, Progress: cancelOn{word, cancel}})
+			_, err := testbed.Up(ctx, testbed.Options{
+				Name: named("smoke-stop"), Kubernetes: kubernetes(), Node: testbed.NodeReal, Progress: cancelOn{word, cancel},
+			})
 			if err == nil {
 				t.Error("an interrupted start succeeded")
 			}
 			before.unchanged(t)
-			if err := testbed.Purge(context.WithoutCancel(ctx), "smoke-stop"); err != nil {
+			if err := testbed.Purge(context.WithoutCancel(ctx), named("smoke-stop")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -287,7 +313,7 @@ func TestControlPlane(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	before := look(t)
-	p, err := testbed.ControlPlane(ctx, filepath.Join(t.TempDir(), "plane"), testbed.Options{Audit: true, ControllerManager: true})
+	p, err := testbed.ControlPlane(ctx, filepath.Join(t.TempDir(), "plane"), testbed.Options{Kubernetes: kubernetes(), Audit: true, ControllerManager: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +332,7 @@ func TestControlPlane(t *testing.T) {
 func TestEnvtestAssets(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	dir, err := testbed.EnvtestAssets(ctx)
+	dir, err := testbed.EnvtestAssets(ctx, kubernetes())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/flux-autopilot/flux-operator/test/testbed"
 )
 
-// settle is how long the kernel may take to forget what has ended.
-const settle = 10 * time.Second
+// settle is how long the kernel of a busy machine may take to forget what has ended; a quiet one needs a hundredth of it.
+const settle = time.Minute
 
 // machine is what a cluster could leave behind on it.
 type machine struct {
@@ -34,7 +34,8 @@ func look(t *testing.T) machine {
 	t.Helper()
 	m := machine{Settings: map[string]string{}}
 	m.Mounts = lines(t, "/proc/self/mountinfo")
-	for _, pattern := range []string{"/sys/fs/cgroup/*smoke*", "/sys/fs/cgroup/*/*smoke*"} {
+	clusters := "*testbed-" + named("smoke") + "*"
+	for _, pattern := range []string{"/sys/fs/cgroup/" + clusters, "/sys/fs/cgroup/*/" + clusters} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +103,7 @@ func lines(t *testing.T, path string) []string {
 	return strings.Split(strings.TrimSpace(string(data)), "\n")
 }
 
-// processes lists the living processes that work in the folder or the control groups of a smoke test's cluster.
+// processes lists the living processes that work in the folder or the control groups of this run's clusters.
 func processes() []string {
 	var found []string
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -112,7 +113,7 @@ func processes() []string {
 			continue
 		}
 		groups, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cgroup"))
-		if strings.Contains(string(command), "testbed/smoke") || strings.Contains(string(groups), "testbed-smoke") {
+		if strings.Contains(string(command), "testbed/"+named("smoke")) || strings.Contains(string(groups), "testbed-"+named("smoke")) {
 			found = append(found, strings.ReplaceAll(string(command), "\x00", " "))
 		}
 	}

@@ -56,14 +56,14 @@ func TestEndpoints(t *testing.T) {
 
 // TestProcess builds the program the way the image does and ends it the way a kubelet does.
 func TestProcess(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
 	path := filepath.Join(t.TempDir(), "sampleapp")
-	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X main.version=1.2.3", "-o", path, ".")
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-X main.version=1.2.3", "-o", path, ".")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
 
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = append(os.Environ(), "MESSAGE=hello", "ADDRESS=127.0.0.1:0")
 	logs, err := cmd.StderrPipe()

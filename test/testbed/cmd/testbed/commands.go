@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/flux-autopilot/flux-operator/test/testbed"
-	"github.com/flux-autopilot/flux-operator/tools"
 )
 
 // newCommand returns the program's command tree; --name belongs to all of it.
@@ -48,8 +46,8 @@ func upCommand(name *string) *cobra.Command {
 			return nil
 		},
 	}
+	kubernetesFlag(cmd, &opts.Kubernetes)
 	flags := cmd.Flags()
-	flags.StringVar(&opts.Kubernetes, "k8s", tools.KubernetesVersions()[0], "Kubernetes version: "+strings.Join(tools.KubernetesVersions(), ", "))
 	flags.StringVar((*string)(&opts.Node), "node", "", "real or simulated; by default real where possible")
 	flags.BoolVar(&opts.Audit, "audit", false, "keep a log of all requests to the API server")
 	flags.StringArrayVar(&opts.APIServerArgs, "apiserver-arg", nil, "additional argument of the API server")

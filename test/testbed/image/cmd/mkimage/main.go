@@ -2,9 +2,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/signal"
 	"strings"
@@ -39,6 +41,8 @@ const examples = `  # Build an operator and load its image into a container engi
 
 // config is what the flags say.
 type config struct {
+	dockerfile string
+	buildArgs  []string
 	binaries   []string
 	entrypoint string
 	args       []string
@@ -86,12 +90,14 @@ func command() *cobra.Command {
 
 func (c *config) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
+	f.StringVar(&c.dockerfile, "dockerfile", "", "take labels, user, environment, entrypoint and arguments from the last stage of this Dockerfile, as far as no flag says otherwise")
+	f.StringArrayVar(&c.buildArgs, "build-arg", nil, "NAME=value for the Dockerfile; may be repeated")
 	f.StringArrayVar(&c.binaries, "binary", nil, "static binary for linux; repeat it for another platform")
 	f.StringVar(&c.entrypoint, "entrypoint", "", "path of the binary in the image (default /usr/local/bin/ and its name)")
 	f.StringArrayVar(&c.args, "arg", nil, "default argument of the binary; may be repeated")
 	f.StringArrayVar(&c.add, "add", nil, "FOLDER:/PATH puts the content of a folder into the image; may be repeated")
 	f.StringVar(&c.caBundle, "ca-bundle", "", "PEM file of certificates to trust")
-	f.StringVar(&c.user, "user", image.DefaultUser, "user and group of the process")
+	f.StringVar(&c.user, "user", "", "user and group of the process (default "+image.DefaultUser+")")
 	f.StringArrayVar(&c.env, "env", nil, "NAME=value; may be repeated")
 	f.StringArrayVar(&c.labels, "label", nil, "NAME=value; may be repeated")
 	f.IntVar(&c.level, "compress", 6, "gzip level, 1 (fast) to 9 (small)")
@@ -131,7 +137,11 @@ func (c *config) run(ctx context.Context) (string, error) {
 
 // build makes one image, or an index when there are several binaries.
 func (c *config) build() (mutate.Appendable, error) {
-	opts, err := c.options()
+	labels, err := c.like()
+	if err != nil {
+		return nil, err
+	}
+	opts, err := c.options(labels)
 	if err != nil {
 		return nil, err
 	}
@@ -149,11 +159,41 @@ func (c *config) build() (mutate.Appendable, error) {
 	return image.Index(images...)
 }
 
-func (c *config) options() (image.Options, error) {
-	labels, err := pairs("--label", c.labels)
+// like completes the flags with what the Dockerfile says and returns its labels.
+func (c *config) like() (map[string]string, error) {
+	if c.dockerfile == "" {
+		return map[string]string{}, nil
+	}
+	arguments, err := pairs("--build-arg", c.buildArgs)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(c.dockerfile)
+	if err != nil {
+		return nil, fmt.Errorf("reading --dockerfile: %w", err)
+	}
+	d, err := image.ReadDockerfile(string(text), arguments)
+	if err != nil {
+		return nil, fmt.Errorf("reading --dockerfile %q: %w", c.dockerfile, err)
+	}
+	if len(d.Entrypoint) != 1 {
+		return nil, fmt.Errorf("reading --dockerfile %q: want an entrypoint of one word, got %q", c.dockerfile, d.Entrypoint)
+	}
+	c.entrypoint, c.user = cmp.Or(c.entrypoint, d.Entrypoint[0]), cmp.Or(c.user, d.User)
+	if len(c.args) == 0 {
+		c.args = d.Cmd
+	}
+	c.env = append(d.Env, c.env...)
+	return d.Labels, nil
+}
+
+// options reads the flags; labels are those that no flag names.
+func (c *config) options(labels map[string]string) (image.Options, error) {
+	named, err := pairs("--label", c.labels)
 	if err != nil {
 		return image.Options{}, err
 	}
+	maps.Copy(labels, named)
 	if _, err := pairs("--env", c.env); err != nil {
 		return image.Options{}, err
 	}

@@ -112,6 +112,38 @@ func TestMkimage(t *testing.T) {
 	}
 }
 
+func TestMkimageLikeADockerfile(t *testing.T) {
+	dir := t.TempDir()
+	dockerfile := filepath.Join(dir, "Dockerfile")
+	text := "FROM scratch\nARG VERSION\nLABEL version=${VERSION} name=app\nENV A=b\nUSER 1000\nENTRYPOINT [\"/manager\"]\nCMD [\"--serve\"]\n"
+	if err := os.WriteFile(dockerfile, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	archive := filepath.Join(dir, "app.tar")
+	args := []string{
+		"--dockerfile", dockerfile, "--build-arg", "VERSION=v1", "--label", "name=other", "--binary", pause(t, dir), "--ref", "localhost/app:v1", "--out", archive,
+	}
+	if _, err := mkimage(t, args...); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := tarball.ImageFromPath(archive, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := loaded.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := v1.Config{
+		Entrypoint: []string{"/manager"}, Cmd: []string{"--serve"}, User: "1000", WorkingDir: "/",
+		Env:    []string{"PATH=/usr/local/bin:/usr/bin:/bin", "A=b"},
+		Labels: map[string]string{"version": "v1", "name": "other"},
+	}
+	if diff := cmp.Diff(want, config.Config); diff != "" {
+		t.Errorf("configuration (-want +got):\n%s", diff)
+	}
+}
+
 func TestMkimageRefuses(t *testing.T) {
 	dir := t.TempDir()
 	binary := pause(t, dir)

@@ -4,6 +4,10 @@ package v1
 // distribution. It is absent otherwise, and says nothing about Ready.
 const ArtifactFailedCondition = "ArtifactFailed"
 
+// ContestedCondition is True while somebody else keeps changing what the operator sets, and the operator has stopped putting it back for a while.
+// The message names the field manager, the object and the fields. It is absent otherwise, and says nothing about Ready.
+const ContestedCondition = "Contested"
+
 // Reasons of the Ready, Reconciling and Stalled conditions, and of events.
 const (
 	// ReasonProgressing surfaces while a pass is under way.
@@ -20,6 +24,9 @@ const (
 	ReasonArtifactFailed = "ArtifactFailed"
 	// ReasonVerificationFailed surfaces on ArtifactFailed when the distribution artifact has no trusted signature.
 	ReasonVerificationFailed = "VerificationFailed"
+	// ReasonVerificationUnavailable surfaces on ArtifactFailed when nobody can tell whether the distribution artifact has a trusted signature, since the
+	// authorities to check it against cannot be fetched; it is tried again.
+	ReasonVerificationUnavailable = "VerificationUnavailable"
 	// ReasonBuildFailed surfaces when no release matches, or the release cannot be rendered with this spec; the running version stays.
 	ReasonBuildFailed = "BuildFailed"
 	// ReasonPreflightFailed surfaces when a rule forbids applying the rendered release to this cluster; the running version stays.
@@ -46,6 +53,14 @@ const (
 	ReasonDependencyNotReady = "DependencyNotReady"
 	// ReasonSucceeded is the Ready reason of a FluxReport that is complete.
 	ReasonSucceeded = "Succeeded"
+	// ReasonFieldsContested is the reason of the Contested condition, and of the event that tells of it.
+	ReasonFieldsContested = "FieldsContested"
+	// ReasonAdoptionPending surfaces while spec.adoption.dryRun keeps the instance from taking over what status.adoption describes.
+	ReasonAdoptionPending = "AdoptionPending"
+	// ReasonAdopted is the reason of the event that tells what was taken over from whom.
+	ReasonAdopted = "Adopted"
+	// ReasonSnapshotFailed surfaces when the snapshot before an upgrade to another minor could not be saved; the running version stays.
+	ReasonSnapshotFailed = "SnapshotFailed"
 	// ReasonUninstalled is the reason of the event that ends an uninstall.
 	ReasonUninstalled = "Uninstalled"
 )

@@ -37,6 +37,9 @@ const (
 	ReconcileArtifactEveryAnnotation = Group + "/reconcileArtifactEvery"
 	// ReconcileTimeoutAnnotation bounds the health check, a Go duration, 5m by default.
 	ReconcileTimeoutAnnotation = Group + "/reconcileTimeout"
+	// UninstallTimeoutAnnotation is the time from its deletion after which a FluxInstance is let go even if an uninstall could not finish, a Go
+	// duration. An event then names what is left. Without it, the finalizer stays until everything is done.
+	UninstallTimeoutAnnotation = Group + "/uninstallTimeout"
 	// PruneAnnotation set to disabled on a managed object keeps it from garbage collection and uninstall.
 	PruneAnnotation = Group + "/prune"
 	// RevisionAnnotation carries the applied revision on events.
@@ -48,6 +51,8 @@ const (
 	IgnoreFieldsAnnotation = Group + "/ignoreFields"
 	// ProfileAnnotation names the size profile on managed Deployments.
 	ProfileAnnotation = Group + "/profile"
+	// TrustedCAAnnotation on the pods of a controller is the digest of the certificates they were started with, besides those of their image.
+	TrustedCAAnnotation = Group + "/trustedCA"
 )
 
 // Values of the annotations above, compared without regard to case.
@@ -69,6 +74,9 @@ const (
 	// DefaultReconcileTimeout bounds the health check of a FluxInstance.
 	DefaultReconcileTimeout = 5 * time.Minute
 )
+
+// DefaultKeptSnapshots is how many snapshots are kept.
+const DefaultKeptSnapshots = 3
 
 // IsDisabled tells whether the annotations switch reconciliation off.
 func IsDisabled(annotations map[string]string) bool {

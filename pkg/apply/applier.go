@@ -35,6 +35,8 @@ type Applier struct {
 	foreign     []foreignManager
 	concurrency int
 	owner       types.NamespacedName
+	// left are fields that are left to others beside those that annotations name; nil where nobody looked for autoscalers.
+	left Fields
 }
 
 // New returns an Applier that talks through the client, which must read from the API server and not from a cache.

@@ -9,14 +9,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 // Apply makes the cluster match the objects by server-side apply with forced ownership, in stages: what others need comes first, custom
 // resources come after the definitions in the same set, webhooks come last. It makes one request for each object; objects that others have
-// written to before take up to three more, Kustomizations of Flux before 2.5 and objects with v1.IgnoreFieldsAnnotation take one more, and one
-// more request is made if some objects are not in previous.
+// written to before take up to three more, Kustomizations of Flux before 2.5 and objects of which fields are left to others take one more, and
+// one more request is made if some objects are not in previous.
 //
 // previous holds what earlier calls observed and serves to tell configured from unchanged. Objects missing from it are judged by whether
 // they were modified after this call began. It may be nil.
@@ -154,7 +152,7 @@ func (a *Applier) put(ctx context.Context, obj *unstructured.Unstructured) (*app
 	if err := a.mayRevive(ctx, obj); err != nil {
 		return nil, err
 	}
-	fields, err := v1.IgnoredFields(obj.GetAnnotations())
+	fields, err := a.leftOf(obj)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,20 @@ func (a *Applier) explain(ctx context.Context, late []*unstructured.Unstructured
 	return explained
 }
 
+// Cause returns what keeps the pods with these labels from running, in one line; empty where nothing does or nobody can tell.
+func (a *Applier) Cause(ctx context.Context, namespace string, selected *metav1.LabelSelector) string {
+	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
+	defer cancel()
+	selector, err := metav1.LabelSelectorAsSelector(selected)
+	if err != nil || selector.Empty() {
+		return ""
+	}
+	if c := a.worstCause(ctx, namespace, selector); c != nil {
+		return clip(c.reason + ": " + c.message)
+	}
+	return ""
+}
+
 // claimKind is the kind of PersistentVolumeClaims.
 var claimKind = schema.GroupKind{Kind: "PersistentVolumeClaim"}
 
@@ -80,8 +94,13 @@ func (a *Applier) podCause(ctx context.Context, workload *unstructured.Unstructu
 	if selector == nil || !isWorkload(workload.GroupVersionKind().GroupKind()) {
 		return nil
 	}
+	return a.worstCause(ctx, workload.GetNamespace(), selector)
+}
+
+// worstCause returns the most telling cause among the pods that are selected, or nil.
+func (a *Applier) worstCause(ctx context.Context, namespace string, selector labels.Selector) *cause {
 	pods := unstructuredList(podKind)
-	err := a.client.List(ctx, pods, client.InNamespace(workload.GetNamespace()),
+	err := a.client.List(ctx, pods, client.InNamespace(namespace),
 		client.MatchingLabelsSelector{Selector: selector}, client.Limit(podLimit))
 	if err != nil {
 		return nil

@@ -30,6 +30,11 @@ const (
 //
 // progress, which may be nil, is called with the number so far after each page, never concurrently.
 func (a *Applier) ReleaseFinalizers(ctx context.Context, crds []string, progress func(released int)) (int, error) {
+	return a.ReleaseFinalizersIn(ctx, metav1.NamespaceAll, crds, progress)
+}
+
+// ReleaseFinalizersIn is ReleaseFinalizers for the objects in one namespace.
+func (a *Applier) ReleaseFinalizersIn(ctx context.Context, namespace string, crds []string, progress func(released int)) (int, error) {
 	total := 0
 	var failures []error
 	for _, name := range crds {
@@ -50,7 +55,8 @@ func (a *Applier) ReleaseFinalizers(ctx context.Context, crds []string, progress
 			failures = append(failures, fmt.Errorf("releasing objects of %q: no version is served", name))
 			continue
 		}
-		r := &release{Applier: a, list: metav1.TypeMeta{APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind}, total: &total, progress: progress}
+		list := metav1.TypeMeta{APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind}
+		r := &release{Applier: a, list: list, namespace: namespace, total: &total, progress: progress}
 		if err := r.kind(ctx); err != nil {
 			failures = append(failures, err)
 		}
@@ -64,9 +70,10 @@ func (a *Applier) ReleaseFinalizers(ctx context.Context, crds []string, progress
 // release is the work on one kind.
 type release struct {
 	*Applier
-	list     metav1.TypeMeta
-	total    *int
-	progress func(int)
+	list      metav1.TypeMeta
+	namespace string
+	total     *int
+	progress  func(int)
 }
 
 // kind goes through all objects until one round finds nothing to release.
@@ -101,7 +108,7 @@ func (r *release) round(ctx context.Context) ([]error, error) {
 	for next := ""; ; {
 		page.SetGroupVersionKind(listKind(r.list.GroupVersionKind()))
 		err := persist(ctx, patienceWith, func() error {
-			return r.client.List(ctx, page, client.Limit(pageSize), client.Continue(next))
+			return r.client.List(ctx, page, client.InNamespace(r.namespace), client.Limit(pageSize), client.Continue(next))
 		})
 		if err != nil {
 			return stuck, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -13,10 +12,15 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
+
+// leftOf returns the fields of an object that are left to others: those that its annotation names, and those that Leaving was told of.
+func (a *Applier) leftOf(obj *unstructured.Unstructured) ([][]string, error) {
+	fields, err := v1.IgnoredFields(obj.GetAnnotations())
+	return append(fields, a.left[IDOf(obj)]...), err
+}
 
 // putWithout applies an object of which some fields are left to others. An object that is not there is created whole, as the API may require the
 // fields. From then on they are neither applied nor ours: what we own and do not apply would be removed.
@@ -127,15 +131,8 @@ func pathOf(owned *fieldpath.Set, node any, field []string) (path fieldpath.Path
 
 // itemOf returns the element of a set that stands for an item of a list. Keys that the item leaves to the API server's defaults match anything.
 func itemOf(owned *fieldpath.Set, item any) (fieldpath.PathElement, bool) {
-	fields, ok := item.(map[string]any)
-	if !ok {
-		return fieldpath.PathElement{}, false
-	}
 	for element := range owned.Children.All() {
-		if element.Key != nil && !slices.ContainsFunc(*element.Key, func(key value.Field) bool {
-			has, stated := fields[key.Name]
-			return stated && !value.Equals(value.NewValueInterface(has), key.Value)
-		}) {
+		if element.Key != nil && hasKeys(item, *element.Key) {
 			return element, true
 		}
 	}

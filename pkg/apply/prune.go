@@ -10,15 +10,16 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 // Prune deletes objects in reverse apply order, with background propagation, and does not wait until they are gone. A live object that does
-// not carry the owner labels, or is annotated or labelled v1.PruneAnnotation: disabled, is left alone (Skipped). The owner is the one whose
-// labels the given object carries, else Options.Owner; an object of which neither is known is not deleted and is an error. What a
-// Kustomization of Flux deployed stays, unless its deletion policy says otherwise.
+// not carry the owner labels is left alone, one that is annotated or labelled v1.PruneAnnotation: disabled is disowned (both are Skipped). The
+// owner is the one whose labels the given object carries, else Options.Owner; an object of which neither is known is not deleted and is an
+// error. What a Kustomization of Flux deployed stays, unless its deletion policy says otherwise.
 //
 // It returns what was done in that order, the survivors, which are the objects whose deletion was not confirmed as accepted and is to be
 // tried again, and a joined *ObjectError for each of them. A failed object does not keep others from being deleted, unless the context ends.
@@ -29,8 +30,9 @@ func (a *Applier) Prune(ctx context.Context, stale []*unstructured.Unstructured)
 	for _, members := range stages {
 		changes := make([]*Change, len(members))
 		errs := make([]error, len(members))
+		listed := a.listed(ctx, members)
 		inParallel(ctx, a.concurrency, len(members), func(i int) {
-			changes[i], errs[i] = a.prune(ctx, members[i])
+			changes[i], errs[i] = a.prune(ctx, members[i], listed[IDOf(members[i])])
 		})
 		for i, obj := range members {
 			if changes[i] != nil {
@@ -49,23 +51,54 @@ func (a *Applier) Prune(ctx context.Context, stale []*unstructured.Unstructured)
 	return deleted, survivors, errors.Join(failures...)
 }
 
-// prune deletes one object if it is still ours.
-func (a *Applier) prune(ctx context.Context, obj *unstructured.Unstructured) (*Change, error) {
+// listed reads those of the objects of which several are of one kind in one namespace, with one request for them instead of one each. It returns
+// what carries the labels of their owner; what it does not find, or cannot read, is for the caller to read by name.
+func (a *Applier) listed(ctx context.Context, objects []*unstructured.Unstructured) map[ID]*metav1.PartialObjectMetadata {
+	count := map[selection]int{}
+	for _, obj := range objects {
+		if owner := a.ownerOf(obj); owner != nil {
+			count[selection{kind: obj.GroupVersionKind(), namespace: obj.GetNamespace(), labels: labels.Set(owner).String()}]++
+		}
+	}
+	found := map[ID]*metav1.PartialObjectMetadata{}
+	for s, members := range count {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(listKind(s.kind))
+		if members == 1 || a.client.List(ctx, list, append(s.options(), client.Limit(pageSize))...) != nil {
+			continue
+		}
+		for i := range list.Items {
+			list.Items[i].SetGroupVersionKind(s.kind)
+			found[s.idOf(&list.Items[i])] = &list.Items[i]
+		}
+	}
+	return found
+}
+
+// prune deletes one object if it is still ours. known is what was read of it a moment ago; nil means that it is to be read.
+func (a *Applier) prune(ctx context.Context, obj *unstructured.Unstructured, known *metav1.PartialObjectMetadata) (*Change, error) {
 	owner := a.ownerOf(obj)
 	if owner == nil {
 		return nil, fmt.Errorf("deciding on deletion: the object does not carry the labels %s and %s, and no owner is configured",
 			v1.OwnerNameLabel, v1.OwnerNamespaceLabel)
 	}
 	change := &Change{Object: reference(obj)}
-	// A conflict means that the object was replaced by another one of the same name since it was read; it is looked at anew.
+	// A conflict means that the object was changed or replaced by another one of the same name since it was read; it is looked at anew.
 	err := persist(ctx, patienceWith, func() error {
-		live := metadataOf(obj)
-		if err := a.client.Get(ctx, client.ObjectKeyFromObject(obj), live); err != nil {
-			return err
+		live := known
+		known = nil
+		if live == nil {
+			live = metadataOf(obj)
+			if err := a.client.Get(ctx, client.ObjectKeyFromObject(obj), live); err != nil {
+				return err
+			}
 		}
-		if !contains(live.Labels, owner) || isExempt(live) {
-			change.Action = Skipped
+		change.Action = Skipped
+		if !contains(live.Labels, owner) {
 			return nil
+		}
+		if isExempt(live) {
+			return a.handOver(ctx, live)
 		}
 		change.Action = Deleted
 		if err := a.keepDeployed(ctx, obj); err != nil {
@@ -100,14 +133,15 @@ func isExempt(live *metav1.PartialObjectMetadata) bool {
 		strings.EqualFold(live.Labels[v1.PruneAnnotation], v1.DisabledValue)
 }
 
-// remove deletes exactly the object whose metadata is given. An object that is gone or being deleted is fine.
+// remove deletes exactly the object whose metadata is given, as it is there: not one that has another owner since, or is to stay. An object that
+// is gone or being deleted is fine.
 func (a *Applier) remove(ctx context.Context, live *metav1.PartialObjectMetadata) error {
 	if live.DeletionTimestamp != nil {
 		return nil
 	}
-	uid := live.GetUID()
+	uid, version := live.GetUID(), live.GetResourceVersion()
 	return client.IgnoreNotFound(a.client.Delete(ctx, live,
 		client.PropagationPolicy(metav1.DeletePropagationBackground),
-		client.Preconditions{UID: &uid},
+		client.Preconditions{UID: &uid, ResourceVersion: &version},
 	))
 }

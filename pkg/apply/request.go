@@ -64,8 +64,7 @@ func (a *Applier) patch(ctx context.Context, obj *unstructured.Unstructured, opt
 	return live, nil
 }
 
-// autoscaled tells from a conflict whether something that scales workloads by itself holds the replicas. A person who ran kubectl scale
-// is no such thing.
+// autoscaled tells from a conflict whether something that scales workloads by itself holds the replicas.
 func (a *Applier) autoscaled(err error) bool {
 	said, ok := statusOf(err)
 	if !ok || said.Details == nil {
@@ -77,8 +76,17 @@ func (a *Applier) autoscaled(err error) bool {
 		}
 		_, manager, _ := strings.Cut(cause.Message, `conflict with "`)
 		manager, _, _ = strings.Cut(manager, `"`)
-		return !slices.ContainsFunc(a.foreign, func(f foreignManager) bool { return f.names(manager) })
+		return a.scales(manager)
 	})
+}
+
+// scales tells whether what wrote the scale subresource under this name scales workloads by itself. A person who ran kubectl scale is no such
+// thing, nor is an autoscaler that is known to be gone: of those that are there the replicas are left out before.
+func (a *Applier) scales(manager string) bool {
+	if a.left != nil && manager == horizontalManager {
+		return false
+	}
+	return !slices.ContainsFunc(a.foreign, func(f foreignManager) bool { return f.names(manager) })
 }
 
 // withoutReplicas returns a copy that leaves the number of replicas to others. It shares everything else with the original.

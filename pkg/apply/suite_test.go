@@ -39,9 +39,12 @@ var (
 	admin client.WithWatch
 )
 
+// patience is for how long a test waits for what is to happen, on a machine of any speed.
+const patience = time.Minute
+
 func TestAgainstAPIServer(t *testing.T) {
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(10 * time.Second)
+	SetDefaultEventuallyTimeout(patience)
 	SetDefaultEventuallyPollingInterval(10 * time.Millisecond)
 	RunSpecs(t, "apply")
 }

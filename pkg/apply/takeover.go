@@ -25,15 +25,25 @@ type foreignManager struct {
 
 // foreignManagers returns the managers to take over from: the ways in which people and tools install and edit Flux, and those named by the
 // user. Our own updates are taken over too, as only applied fields can be dropped again.
+//
+// Terraform's providers for Kubernetes apply kubernetes_manifest as "Terraform" and send "HashiCorp/1.0 Terraform/…" as user agent for all other
+// resources, from which the API server takes the name up to the slash; a provider that embeds Helm is known by the name of its binary, such as
+// terraform-provider-helm_v2.13.0_x5. Its provider for Flux writes as "flux", that for kubectl as "HashiCorp" or "kubectl".
+// Argo CD applies as argocd-controller; before it named itself, updates bore the name of its binary, argocd-application-controller.
 func foreignManagers(own string, overrides []string) []foreignManager {
 	const apply, update = metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate
 	managers := []foreignManager{
 		{name: own, operations: []metav1.ManagedFieldsOperationType{update}},
 		{name: "kustomize-controller", operations: []metav1.ManagedFieldsOperationType{apply}},
-		{name: "helm", operations: []metav1.ManagedFieldsOperationType{update}},
+		{name: "helm", operations: []metav1.ManagedFieldsOperationType{apply, update}}, // Helm 4 applies
 		{name: "kubectl", prefix: true, operations: []metav1.ManagedFieldsOperationType{apply, update}},
 		{name: "before-first-apply", operations: []metav1.ManagedFieldsOperationType{update}},
 		{name: "flux", operations: []metav1.ManagedFieldsOperationType{apply, update}},
+		{name: "Terraform", operations: []metav1.ManagedFieldsOperationType{apply, update}},
+		{name: "HashiCorp", operations: []metav1.ManagedFieldsOperationType{update}},
+		{name: "terraform-provider-", prefix: true, operations: []metav1.ManagedFieldsOperationType{apply, update}},
+		{name: "argocd-controller", operations: []metav1.ManagedFieldsOperationType{apply, update}},
+		{name: "argocd-application-controller", operations: []metav1.ManagedFieldsOperationType{update}},
 	}
 	for _, name := range overrides {
 		if name != own {
@@ -50,16 +60,25 @@ func (f foreignManager) names(manager string) bool {
 	return manager == f.name
 }
 
+const (
+	helmReleaseAnnotation = "meta.helm.sh/release-name"
+	// helmPolicyAnnotation set to keep makes Helm leave a live object alone when its chart does not have it any more.
+	helmPolicyAnnotation = "helm.sh/resource-policy"
+)
+
 // foreignAnnotations and foreignLabels are left behind by former owners and are removed unless the object itself sets them.
 var (
 	foreignAnnotations = []string{
 		"kubectl.kubernetes.io/last-applied-configuration",
-		"meta.helm.sh/release-name",
+		helmReleaseAnnotation,
 		"meta.helm.sh/release-namespace",
+		"argocd.argoproj.io/tracking-id",
 	}
 	foreignLabels = []string{
 		"kustomize.toolkit.fluxcd.io/name",
 		"kustomize.toolkit.fluxcd.io/namespace",
+		"helm.toolkit.fluxcd.io/name",
+		"helm.toolkit.fluxcd.io/namespace",
 	}
 )
 
@@ -79,24 +98,35 @@ func noFields(*fieldpath.Set) *fieldpath.Set { return fieldpath.NewSet() }
 // either. It makes no request and returns false where there is nothing to do. Somebody else's change in the meantime is a conflict; the
 // object is then to be applied anew.
 func (a *Applier) takeOver(ctx context.Context, obj *unstructured.Unstructured, live *metav1.PartialObjectMetadata, ignored fieldsOf) (bool, error) {
-	patch := leftovers("/metadata/annotations/", foreignAnnotations, live.Annotations, obj.GetAnnotations())
-	patch = append(patch, leftovers("/metadata/labels/", foreignLabels, live.Labels, obj.GetLabels())...)
+	steps, err := a.takeoverSteps(obj, live, ignored)
+	if err != nil || len(steps) == 0 {
+		return false, err
+	}
+	return true, a.amend(ctx, live, steps)
+}
+
+// takeoverSteps returns what there is to do to take over an object.
+func (a *Applier) takeoverSteps(obj *unstructured.Unstructured, live *metav1.PartialObjectMetadata, ignored fieldsOf) ([]operation, error) {
+	steps := leftovers("/metadata/annotations/", foreignAnnotations, live.Annotations, obj.GetAnnotations())
+	steps = append(steps, leftovers("/metadata/labels/", foreignLabels, live.Labels, obj.GetLabels())...)
 	entries, taken, err := a.takeFields(live.ManagedFields, ignored)
 	if err != nil {
-		return false, fmt.Errorf("reading managed fields: %w", err)
+		return nil, fmt.Errorf("reading managed fields: %w", err)
 	}
 	if taken {
-		patch = append(patch, operation{Op: "replace", Path: "/metadata/managedFields", Value: entries})
+		steps = append(steps, operation{Op: "replace", Path: "/metadata/managedFields", Value: entries})
 	}
-	if len(patch) == 0 {
-		return false, nil
-	}
-	patch = append(patch, operation{Op: "replace", Path: "/metadata/resourceVersion", Value: live.ResourceVersion})
-	body, err := json.Marshal(patch)
+	return steps, nil
+}
+
+// amend changes the metadata of an object, provided that it is still the one that was read.
+func (a *Applier) amend(ctx context.Context, live *metav1.PartialObjectMetadata, steps []operation) error {
+	steps = append(steps, operation{Op: "replace", Path: "/metadata/resourceVersion", Value: live.ResourceVersion})
+	body, err := json.Marshal(steps)
 	if err != nil {
-		return false, fmt.Errorf("encoding a patch: %w", err)
+		return fmt.Errorf("encoding a patch: %w", err)
 	}
-	return true, a.client.Patch(ctx, live, client.RawPatch(types.JSONPatchType, body), client.FieldOwner(a.manager))
+	return a.client.Patch(ctx, live, client.RawPatch(types.JSONPatchType, body), client.FieldOwner(a.manager))
 }
 
 // leftovers returns the steps that remove those of the keys which the live object has and ours does not.
@@ -105,14 +135,21 @@ func leftovers(path string, keys []string, live, ours map[string]string) []opera
 	for _, key := range keys {
 		_, exists := live[key]
 		if _, wanted := ours[key]; exists && !wanted {
-			steps = append(steps, operation{Op: "remove", Path: path + strings.ReplaceAll(key, "/", "~1")})
+			steps = append(steps, operation{Op: "remove", Path: path + escaped(key)})
 		}
 	}
 	return steps
 }
 
-// kept are fields that stay with a foreign manager: what kubectl rollout restart writes asks for one rollout, and undoing it would be another.
+// escaped writes a key as a part of a JSON pointer.
+func escaped(key string) string {
+	return strings.ReplaceAll(key, "/", "~1")
+}
+
+// kept are fields that stay with a foreign manager: what kubectl rollout restart writes asks for one rollout, and undoing it would be another;
+// what tells Helm not to delete an object protects it from whoever removes the former release.
 var kept = fieldpath.NewSet(
+	fieldpath.MakePathOrDie("metadata", "annotations", helmPolicyAnnotation),
 	fieldpath.MakePathOrDie("spec", "template", "metadata", "annotations"),
 	fieldpath.MakePathOrDie("spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/restartedAt"),
 )

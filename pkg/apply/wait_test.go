@@ -31,6 +31,13 @@ func (w *world) waitInBackground(ctx context.Context, objects ...*unstructured.U
 	return result
 }
 
+const (
+	// prompt is what follows an event, on a machine of any speed. What comes by a retry or an interval comes later.
+	prompt = 5 * time.Second
+	// enough is a deadline by which a wait has seen how things are.
+	enough = 2 * time.Second
+)
+
 // watching waits until n watches have been opened.
 func (w *world) watching(n int) {
 	GinkgoHelper()
@@ -60,7 +67,7 @@ var _ = Describe("Wait", func() {
 		setStatus(ctx, w.live(ctx, two), rolledOut)
 		last := time.Now()
 		Eventually(result).Should(Receive(BeNil()))
-		Expect(time.Since(last)).To(BeNumerically("<", 500*time.Millisecond))
+		Expect(time.Since(last)).To(BeNumerically("<", prompt))
 		Expect(w.traffic.seen("")).To(HaveLen(3), "one watch for each kind and nothing else")
 	})
 
@@ -75,7 +82,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 		objects := []*unstructured.Unstructured{claim, w.configMap("settings", nil)}
 		w.mustApply(ctx, nil, objects...)
 		w.traffic.reset()
-		Expect(w.applier.Wait(until(ctx, time.Second), objects)).To(Succeed())
+		Expect(w.applier.Wait(until(ctx, patience), objects)).To(Succeed())
 		Expect(w.traffic.seen("")).To(BeEmpty())
 	})
 
@@ -85,7 +92,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 		Expect(unstructured.SetNestedField(paused.Object, true, "spec", "paused")).To(Succeed())
 		Expect(unstructured.SetNestedField(suspended.Object, true, "spec", "suspend")).To(Succeed())
 		w.mustApply(ctx, nil, paused, crd, suspended)
-		Expect(w.applier.Wait(until(ctx, 5*time.Second), []*unstructured.Unstructured{paused, suspended, crd})).To(Succeed())
+		Expect(w.applier.Wait(until(ctx, patience), []*unstructured.Unstructured{paused, suspended, crd})).To(Succeed())
 	})
 
 	It("resumes a watch that the server closes", func(ctx SpecContext) {
@@ -101,7 +108,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 		setStatus(ctx, w.live(ctx, app), rolledOut)
 		last := time.Now()
 		Eventually(result).Should(Receive(BeNil()))
-		Expect(time.Since(last)).To(BeNumerically("<", 500*time.Millisecond))
+		Expect(time.Since(last)).To(BeNumerically("<", prompt))
 	})
 
 	It("keeps the cause of a cancelled context, at once and without further requests", func(ctx SpecContext) {
@@ -115,7 +122,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 		w.traffic.reset()
 		end(interrupted)
 		var err error
-		Eventually(result, time.Second).Should(Receive(&err))
+		Eventually(result, prompt).Should(Receive(&err))
 		Expect(err).To(MatchError(interrupted))
 		Expect(err).To(MatchError(context.Canceled))
 		Expect(w.traffic.seen("")).To(BeEmpty())
@@ -133,7 +140,7 @@ spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: exa
 		setStatus(ctx, w.live(ctx, thing), map[string]any{"observedGeneration": int64(1), "conditions": []any{
 			map[string]any{"type": "Stalled", "status": "True", "reason": "URLInvalid", "message": "url is\nno url"},
 		}})
-		err := w.applier.Wait(until(ctx, 10*time.Second), []*unstructured.Unstructured{thing, job})
+		err := w.applier.Wait(until(ctx, patience), []*unstructured.Unstructured{thing, job})
 		Expect(notReady(err)).To(Equal([]apply.NotReady{{Object: apply.IDOf(thing), Reason: "URLInvalid", Message: "url is no url"}}))
 		Expect(err).To(MatchError("one object not ready: Thing/" + w.ns + "/thing: URLInvalid: url is no url"))
 		Expect(err).NotTo(MatchError(context.DeadlineExceeded))
@@ -144,7 +151,7 @@ spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: exa
 			map[string]any{"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded", "lastTransitionTime": now},
 			map[string]any{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "lastTransitionTime": now},
 		}})
-		err = w.applier.Wait(until(ctx, 10*time.Second), []*unstructured.Unstructured{job})
+		err = w.applier.Wait(until(ctx, patience), []*unstructured.Unstructured{job})
 		Expect(notReady(err)).To(ConsistOf(HaveField("Reason", "BackoffLimitExceeded")))
 	})
 
@@ -176,8 +183,8 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: slow, resources: {request
 		}}})
 		objects := []*unstructured.Unstructured{thing, absent, refused, failing, fine, claim, crd}
 		started := time.Now()
-		err := w.applier.Wait(until(ctx, 500*time.Millisecond), objects)
-		Expect(time.Since(started)).To(BeNumerically("<", 2*time.Second))
+		err := w.applier.Wait(until(ctx, enough), objects)
+		Expect(time.Since(started)).To(BeNumerically("<", enough+prompt))
 		Expect(err).To(MatchError(context.DeadlineExceeded))
 		Expect(notReady(err)).To(Equal([]apply.NotReady{
 			{Object: apply.IDOf(thing), Reason: "GitOperationFailed", Message: "authentication required"},
@@ -186,7 +193,7 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: slow, resources: {request
 			{Object: apply.IDOf(failing), Reason: "ImagePullBackOff", Message: `container "manager" cannot pull image "example.com/failing:v1": there is no such image`},
 			{Object: apply.IDOf(claim), Reason: "ClaimPending", Message: `the claim is not bound to a volume (storage class "slow")`},
 		}))
-		again := w.applier.Wait(until(ctx, 300*time.Millisecond), objects)
+		again := w.applier.Wait(until(ctx, enough), objects)
 		Expect(again).To(MatchError(err.Error()), "the text is the same each time")
 	})
 
@@ -195,7 +202,7 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: slow, resources: {request
 		app := w.deployment("app")
 		w.mustApply(ctx, nil, app)
 		w.traffic.respond(forbidWatches)
-		err := w.applier.Wait(until(ctx, 10*time.Second), []*unstructured.Unstructured{app})
+		err := w.applier.Wait(until(ctx, patience), []*unstructured.Unstructured{app})
 		Expect(err).To(MatchError(ContainSubstring("watching Deployment: ")))
 	})
 })

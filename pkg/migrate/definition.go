@@ -28,11 +28,15 @@ type Definition struct {
 	// Stored are the versions in which objects may be stored. Only a definition that was read from a cluster has them.
 	Stored []string
 
+	// release is what its label says it came with.
+	release         string
 	uid             string
 	resourceVersion string
 	generation      int64
 	// changed is when something but the status was changed last.
 	changed time.Time
+	// leaving tells whether the definition is being deleted, and all objects with it.
+	leaving bool
 }
 
 // Version is one API version of a definition.
@@ -81,7 +85,8 @@ func definitionOf(obj *unstructured.Unstructured) (Definition, error) {
 	}
 	definition := Definition{
 		Name: crd.Name, Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind, Versions: crd.Spec.Versions, Stored: crd.Status.StoredVersions,
-		uid: string(crd.UID), resourceVersion: crd.ResourceVersion, generation: crd.Generation, changed: lastChange(crd.ManagedFields),
+		release: crd.Labels[versionLabel], uid: string(crd.UID), resourceVersion: crd.ResourceVersion, generation: crd.Generation, changed: lastChange(crd.ManagedFields),
+		leaving: crd.DeletionTimestamp != nil,
 	}
 	if definition.Group == "" || definition.Kind == "" || definition.storage() == "" {
 		return Definition{}, fmt.Errorf("reading CustomResourceDefinition %q: spec.group, spec.names.kind or the storage version is missing", crd.Name)

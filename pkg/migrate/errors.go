@@ -15,6 +15,17 @@ const (
 	failureLimit = 10
 )
 
+// LeavingError means that a definition is being deleted, and all its objects with it. Nothing can be planned for it until it is gone.
+type LeavingError struct {
+	// Definition is the name of the definition.
+	Definition string
+}
+
+// Error names the definition.
+func (e *LeavingError) Error() string {
+	return fmt.Sprintf("CustomResourceDefinition %q is being deleted: waiting until it is gone; finalizers of its objects may keep it", e.Definition)
+}
+
 // StrandedError means that a definition cannot be applied, because objects are stored in versions that it does not have and cannot be
 // rewritten: the live definition serves none of the versions that the wanted one serves.
 type StrandedError struct {

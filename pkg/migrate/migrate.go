@@ -76,7 +76,7 @@ type Progress struct {
 }
 
 // Live returns the definitions in the cluster that have the names of the wanted ones, in their order. Those that are not there are left out,
-// which one request tells for all of them.
+// which one request tells for all of them. One that is being deleted is a *LeavingError: what is planned for it would be for nothing.
 func (m *Migrator) Live(ctx context.Context, wanted []Definition) ([]Definition, error) {
 	names, err := m.names(ctx)
 	if err != nil {
@@ -94,6 +94,9 @@ func (m *Migrator) Live(ctx context.Context, wanted []Definition) ([]Definition,
 		}
 		if err != nil {
 			return nil, err
+		}
+		if definition.leaving {
+			return nil, &LeavingError{Definition: definition.Name}
 		}
 		live = append(live, definition)
 	}

@@ -3,7 +3,6 @@ package migrate_test
 import (
 	"context"
 	"errors"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -255,10 +254,10 @@ spec: {policyName: ` + w.ns + `, validationActions: [Deny]}
 		}
 		return refused
 	}
-	Eventually(probe).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("hands off")))
+	Eventually(probe).Should(MatchError(ContainSubstring("hands off")))
 	return func() {
 		GinkgoHelper()
 		Expect(admin.Delete(ctx, binding)).To(Succeed())
-		Eventually(probe).WithTimeout(time.Minute).Should(Succeed())
+		Eventually(probe).Should(Succeed())
 	}
 }

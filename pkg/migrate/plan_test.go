@@ -182,3 +182,25 @@ func TestDefinitions(t *testing.T) {
 		}
 	}
 }
+
+func TestInstalled(t *testing.T) {
+	for name, tt := range map[string]struct {
+		labels []string
+		want   string
+	}{
+		"nothing":                 {nil, ""},
+		"no labels":               {[]string{"", ""}, ""},
+		"with and without a v":    {[]string{"v2.5.1", "2.5.1", "v2.6.4"}, "v2.5.1"},
+		"what most of them say":   {[]string{"v2.9.4", "", "v2.6.4", "v2.6.4"}, "v2.6.4"},
+		"one of those that drew":  {[]string{"v2.6.4", "v2.5.1"}, "v2.5.1"},
+		"what nobody understands": {[]string{"main"}, "vmain"},
+	} {
+		var live []Definition
+		for _, label := range tt.labels {
+			live = append(live, Definition{release: label})
+		}
+		if got := Installed(live); got != tt.want {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+}

@@ -32,6 +32,12 @@ type failer interface {
 // definitionsOf returns the definitions that a release brings, as they are applied.
 func definitionsOf(tb failer, release string) []*unstructured.Unstructured {
 	tb.Helper()
+	return slices.DeleteFunc(objectsOf(tb, release), func(obj *unstructured.Unstructured) bool { return obj.GetKind() != "CustomResourceDefinition" })
+}
+
+// objectsOf returns everything that a release brings.
+func objectsOf(tb failer, release string) []*unstructured.Unstructured {
+	tb.Helper()
 	dir := filepath.Join(cmp.Or(os.Getenv("DISTRIBUTION_DIR"), "../../dist/distribution"), "flux", release)
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil || len(files) == 0 {
@@ -50,9 +56,7 @@ func definitionsOf(tb failer, release string) []*unstructured.Unstructured {
 			} else if err != nil {
 				tb.Fatalf("%s: %v", file, err)
 			}
-			if obj.GetKind() == "CustomResourceDefinition" {
-				found = append(found, obj)
-			}
+			found = append(found, obj)
 		}
 	}
 	return found

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -26,10 +27,7 @@ func persist(ctx context.Context, do func() error) error {
 		}
 		return true, last
 	})
-	if last != nil {
-		return last
-	}
-	return err
+	return cmp.Or(last, err)
 }
 
 // isTransient tells whether the same request may succeed a moment later.

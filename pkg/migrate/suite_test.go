@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/flux-autopilot/flux-operator/pkg/migrate"
+	"github.com/flux-autopilot/flux-operator/test/testbed/definitions"
 )
 
 var (
@@ -40,7 +41,7 @@ var (
 
 func TestAgainstAPIServer(t *testing.T) {
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(20 * time.Second)
+	SetDefaultEventuallyTimeout(time.Minute)
 	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
 	RunSpecs(t, "migrate")
 }
@@ -57,6 +58,9 @@ var _ = BeforeSuite(func() {
 	clusterCfg.WarningHandler = rest.NoWarnings{}
 	admin, err = client.New(clusterCfg, client.Options{})
 	Expect(err).NotTo(HaveOccurred())
+	nudging, stop := context.WithCancel(context.Background())
+	DeferCleanup(stop)
+	Expect(definitions.Nudge(nudging, clusterCfg, GinkgoWriter.Printf)).To(Succeed())
 })
 
 var _ = AfterSuite(func() {

@@ -26,23 +26,28 @@ func Known(available, known []string) []string {
 	return kept
 }
 
-// UpTo returns those of the available releases that are not newer than the given one, from the oldest to the newest. Names that are no
-// versions are left out.
-func UpTo(release string, available []string) []string {
-	last, err := semver.NewVersion(release)
+// Between returns the releases that may be gone through from one release to another, from the oldest to the newest: those of the available ones
+// that are newer than where it begins and older than where it ends, and the end itself, whatever it is. A beginning that is no version, or
+// empty, leaves out nothing. Names that are no versions are left out.
+func Between(from, to string, available []string) []string {
+	last, err := semver.NewVersion(to)
 	if err != nil {
 		return nil
+	}
+	first, err := semver.NewVersion(from)
+	if err != nil {
+		first = nil
 	}
 	parsed := map[string]*semver.Version{}
 	var kept []string
 	for _, name := range available {
-		if v, err := semver.NewVersion(name); err == nil && !v.GreaterThan(last) {
+		if v, err := semver.NewVersion(name); err == nil && v.LessThan(last) && (first == nil || v.GreaterThan(first)) {
 			parsed[name] = v
 			kept = append(kept, name)
 		}
 	}
 	slices.SortFunc(kept, func(a, b string) int { return parsed[a].Compare(parsed[b]) })
-	return kept
+	return append(kept, to)
 }
 
 func minorOf(name string) ([2]uint64, bool) {

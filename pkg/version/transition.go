@@ -43,3 +43,13 @@ func CheckTransition(from, to string) error {
 	}
 	return nil
 }
+
+// SameMinor tells whether two releases are patches of one minor. What is no version is of no minor.
+func SameMinor(a, b string) bool {
+	first, err := semver.NewVersion(a)
+	if err != nil {
+		return false
+	}
+	second, err := semver.NewVersion(b)
+	return err == nil && first.Major() == second.Major() && first.Minor() == second.Minor()
+}

@@ -127,6 +127,25 @@ func TestCheckTransition(t *testing.T) {
 	}
 }
 
+func TestSameMinor(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{
+		{"v2.9.4", "v2.9.4", true},
+		{"v2.9.2", "2.9.4", true},
+		{"v2.9.0-rc.1", "v2.9.0", true},
+		{"v2.8.8", "v2.9.4", false},
+		{"v2.9.4", "v3.9.4", false},
+		{"", "v2.9.4", false},
+		{"v2.9.4", "rubbish", false},
+	} {
+		if got := SameMinor(tt.a, tt.b); got != tt.want {
+			t.Errorf("SameMinor(%q, %q) = %t", tt.a, tt.b, got)
+		}
+	}
+}
+
 func TestRevision(t *testing.T) {
 	want := Revision{Version: "v2.9.4", Digest: "sha256:" + strings.Repeat("0a", 32)}
 	got, err := ParseRevision(want.String())

@@ -34,6 +34,23 @@ var (
 	imageRepository = regexp.MustCompile(`^(([a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]+)?/)?` + imagePath + `(/` + imagePath + `)*$`)
 )
 
+// publishedRegistry is where Flux publishes its images.
+const publishedRegistry = "ghcr.io/fluxcd"
+
+// RelatedImages say where the images of the controllers are that came with the operator: by digest, as its bundle lists them. A catalog that was
+// rebuilt for a closed network names its own registry there.
+type RelatedImages map[v1.Component]string
+
+// repository of a controller's image in the registry that the instance asks for. Asking for the one that Flux publishes in means the same image from
+// where the bundle says, when that is the very image of the release; another registry is the user's choice.
+func (r RelatedImages) repository(registry string, component v1.Component, digest string) string {
+	related, relatedDigest, _ := strings.Cut(r[component], "@")
+	if registry == publishedRegistry && digest != "" && digest == relatedDigest && imageRepository.MatchString(related) {
+		return related
+	}
+	return registry + "/" + string(component)
+}
+
 // setImages pins the image of each controller to the digest that the variant of the release has for it, in the wanted registry.
 func (d *draft) setImages() error {
 	registry := strings.TrimRight(d.instance.Spec.Distribution.Registry, "/")
@@ -55,7 +72,7 @@ func (d *draft) setImages() error {
 			return &FieldError{Field: "spec.distribution.variant",
 				Problem: fmt.Sprintf("Flux %s has no image of %s in variant %q", d.name, w.component, variant), Cure: d.variantCure()}
 		}
-		w.manager["image"] = fmt.Sprintf("%s/%s:%s", registry, w.component, pinned)
+		w.manager["image"] = d.platform.Images.repository(registry, w.component, pinned.digest) + ":" + pinned.String()
 	}
 	d.releaseImages, err = d.readImages()
 	return err

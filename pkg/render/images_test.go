@@ -86,3 +86,34 @@ func TestRegistries(t *testing.T) {
 		}
 	}
 }
+
+// TestRelatedImages: an image that came with the operator stands in for the same image of the release, and for no other.
+func TestRelatedImages(t *testing.T) {
+	published := instance()
+	published.Spec.Distribution.Registry = publishedRegistry
+	set, err := Render(fixture(), "v2.9.0", published)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := set.Images[0]
+	other := "sha256:" + strings.Repeat("0", 64)
+	for _, tc := range []struct{ reason, registry, related, want string }{
+		{"the same image elsewhere", publishedRegistry, "mirror.example.com:5000/flux/source@" + release.Digest, "mirror.example.com:5000/flux/source"},
+		{"another image", publishedRegistry, "mirror.example.com/flux/source@" + other, "ghcr.io/fluxcd/source-controller"},
+		{"a tag", publishedRegistry, "mirror.example.com/flux/source:" + release.Tag, "ghcr.io/fluxcd/source-controller"},
+		{"no repository", publishedRegistry, "https://mirror.example.com@" + release.Digest, "ghcr.io/fluxcd/source-controller"},
+		{"the user's registry", "registry.example.com", "mirror.example.com/flux/source@" + release.Digest, "registry.example.com/source-controller"},
+	} {
+		i := instance()
+		i.Spec.Distribution.Registry, i.Spec.Distribution.Variant = tc.registry, "upstream-alpine"
+		set, err := Platform{Images: RelatedImages{v1.SourceController: tc.related}}.Render(fixture(), "v2.9.0", i)
+		if err != nil {
+			t.Errorf("%s: %v", tc.reason, err)
+			continue
+		}
+		want := v1.ComponentImage{Name: "source-controller", Repository: tc.want, Tag: release.Tag, Digest: release.Digest}
+		if set.Images[0] != want {
+			t.Errorf("%s: got %+v, want %+v", tc.reason, set.Images[0], want)
+		}
+	}
+}

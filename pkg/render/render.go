@@ -26,17 +26,11 @@ type Set struct {
 //
 // Fails with *FieldError where the author of the instance must change it, and with *ReleaseError where the release is broken.
 func Render(catalog fs.FS, releaseName string, instance *v1.FluxInstance) (*Set, error) {
-	if err := checkInstance(instance); err != nil {
-		return nil, err
-	}
-	loaded, err := load(catalog, releaseName, instance)
-	if err != nil {
-		return nil, err
-	}
-	d, err := newDraft(loaded, instance)
-	if err != nil {
-		return nil, err
-	}
+	return Platform{}.Render(catalog, releaseName, instance)
+}
+
+// render takes the draft through all steps.
+func (d *draft) render() (*Set, error) {
 	for _, step := range []func() error{
 		d.addNamespace,
 		d.moveToNamespace,
@@ -47,6 +41,8 @@ func Render(catalog fs.FS, releaseName string, instance *v1.FluxInstance) (*Set,
 		d.setPodDefaults,
 		d.extendNotificationKinds,
 		d.applyClusterType,
+		d.setProxy,
+		d.trustAuthorities,
 		d.applySize,
 		d.lockDown,
 		d.openExternalArtifacts,
@@ -72,6 +68,7 @@ type draft struct {
 	*release
 	instance *v1.FluxInstance
 	cluster  v1.Cluster
+	platform Platform
 	// workloads are the Deployments of the main set by component, until shards join them.
 	workloads []*workload
 	// bytes is the size of what was copied or patched.

@@ -88,3 +88,19 @@ func (w *workload) setPodMetadata(kind, key, value string) error {
 	values[key] = value
 	return nil
 }
+
+// setEnv gives an environment variable of the controller its value.
+func (w *workload) setEnv(name, value string) error {
+	variables, err := mapsAt(w.manager, "env")
+	if err != nil {
+		return fmt.Errorf("%s, container %q: %w", describe(w.Unstructured), managerContainer, err)
+	}
+	if variable, found := named(variables, name); found {
+		clear(variable)
+		variable["name"], variable["value"] = name, value
+		return nil
+	}
+	all, _ := w.manager["env"].([]any) // mapsAt has checked that it is a list
+	w.manager["env"] = append(all, map[string]any{"name": name, "value": value})
+	return nil
+}

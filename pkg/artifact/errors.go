@@ -20,6 +20,21 @@ func (e *RegistryError) Error() string {
 	return fmt.Sprintf("registry %q answered %d", e.Host, e.StatusCode)
 }
 
+// UncheckedError says that nobody could tell whether an artifact has a trusted signature: the authorities to check it against cannot be had. It
+// may go away by itself, and says nothing about the artifact.
+type UncheckedError struct {
+	// Err says why the authorities cannot be had.
+	Err error
+}
+
+// Error says why the authorities cannot be had.
+func (e *UncheckedError) Error() string {
+	return fmt.Sprintf("its signatures could not be checked, which is tried again: %v", e.Err)
+}
+
+// Unwrap returns why the authorities cannot be had.
+func (e *UncheckedError) Unwrap() error { return e.Err }
+
 // VerificationError says that an artifact has no trusted signature.
 type VerificationError struct {
 	// Digest of the artifact.

@@ -11,9 +11,12 @@ import (
 	"github.com/fluxcd/pkg/auth/azure"
 	"github.com/fluxcd/pkg/auth/gcp"
 	"github.com/fluxcd/pkg/cache"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 // maxTokens is how many tokens are kept. A login makes two: the cloud's, and the registry's.
@@ -38,8 +41,15 @@ type Clouds struct {
 	tokens *cache.TokenCache
 }
 
+// TokenMetrics has a registry serve how the cache of tokens does, as flux_token_*.
+func TokenMetrics(registry prometheus.Registerer) []cache.Options {
+	return []cache.Options{cache.WithMetricsRegisterer(registry), cache.WithMetricsPrefix("flux_token_"), cache.WithEventNamespaceLabel("exported_namespace")}
+}
+
 // CloudIdentity is who logs in.
 type CloudIdentity struct {
+	// Instance is the FluxInstance for which it does, as metrics tell.
+	Instance types.NamespacedName
 	// Provider is aws, azure or gcp.
 	Provider string
 	// ServiceAccount is whose identity is used; without a name it is that of this process: of its pod or, where the cloud allows it, of its node.
@@ -51,9 +61,9 @@ type CloudIdentity struct {
 // NewClouds keeps tokens for all logins of the process, up to an hour and never beyond four fifths of their life.
 //
 // The client gets ServiceAccounts and creates tokens for them. It is not called for the identity of the process itself, and should not be one that
-// caches: that would watch all ServiceAccounts for the sake of one.
-func NewClouds(client client.Client) (*Clouds, error) {
-	tokens, err := cache.NewTokenCache(maxTokens)
+// caches: that would watch all ServiceAccounts for the sake of one. Nothing is measured without [TokenMetrics].
+func NewClouds(client client.Client, options ...cache.Options) (*Clouds, error) {
+	tokens, err := cache.NewTokenCache(maxTokens, options...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the cache of tokens: %w", err)
 	}
@@ -87,7 +97,9 @@ func (c *Clouds) Login(who CloudIdentity) (Login, error) {
 }
 
 func (c *Clouds) options(who CloudIdentity) []fluxauth.Option {
-	options := []fluxauth.Option{fluxauth.WithCache(*c.tokens, cache.InvolvedObject{})}
+	options := []fluxauth.Option{fluxauth.WithCache(*c.tokens, cache.InvolvedObject{
+		Kind: v1.FluxInstanceKind, Namespace: who.Instance.Namespace, Name: who.Instance.Name, Operation: cache.OperationReconcile,
+	})}
 	if who.ServiceAccount.Name != "" {
 		options = append(options, fluxauth.WithClient(c.client),
 			fluxauth.WithServiceAccountName(who.ServiceAccount.Name), fluxauth.WithServiceAccountNamespace(who.ServiceAccount.Namespace))

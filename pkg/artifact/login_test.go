@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -75,6 +76,41 @@ func newClouds(t *testing.T, objects ...client.Object) *Clouds {
 	clouds, err := NewClouds(fake.NewClientBuilder().WithObjects(objects...).WithInterceptorFuncs(issue).Build())
 	must(t, err)
 	return clouds
+}
+
+// TestTokenMetrics logs in twice, the second time by what was kept, and wants the names and labels that the API promises.
+func TestTokenMetrics(t *testing.T) {
+	cloud := newFakeCloud(t)
+	ambient(t)
+	registry := prometheus.NewPedanticRegistry()
+	clouds, err := NewClouds(fake.NewClientBuilder().Build(), TokenMetrics(registry)...)
+	must(t, err)
+	login := mustLogin(t, clouds, CloudIdentity{Provider: "aws", Proxy: cloud.proxy(), Instance: types.NamespacedName{Namespace: "flux-system", Name: "flux"}})
+	for range 2 {
+		_, err := login(t.Context(), Reference{Registry: ecrHost, Repository: "flux/distribution"})
+		must(t, err)
+	}
+	families, err := registry.Gather()
+	must(t, err)
+	var found []string
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			var labels []string
+			for _, label := range metric.GetLabel() {
+				labels = append(labels, label.GetName()+"="+label.GetValue())
+			}
+			found = append(found, family.GetName()+"{"+strings.Join(labels, ",")+"}")
+		}
+	}
+	for _, want := range []string{
+		"flux_token_cache_events_total{event_type=cache_hit,exported_namespace=flux-system,kind=FluxInstance,name=flux,operation=reconcile}",
+		"flux_token_cache_events_total{event_type=cache_miss,exported_namespace=flux-system,kind=FluxInstance,name=flux,operation=reconcile}",
+		"flux_token_cache_evictions_total{}", "flux_token_cache_requests_total{status=success}", "flux_token_cached_items{}",
+	} {
+		if !slices.Contains(found, want) {
+			t.Errorf("%s is not among %q", want, found)
+		}
+	}
 }
 
 func mustLogin(t *testing.T, clouds *Clouds, who CloudIdentity) Login {

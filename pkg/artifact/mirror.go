@@ -251,7 +251,7 @@ func (p *Plan) push(ctx context.Context, manifest ocispec.Descriptor, name strin
 
 func (p *Plan) describe() string {
 	if p.From == (Reference{}) {
-		return "distribution " + p.Digest
+		return "artifact " + p.Digest
 	}
 	return fmt.Sprintf("%q", p.From)
 }

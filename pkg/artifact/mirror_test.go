@@ -32,7 +32,8 @@ import (
 
 // testRegistry is a registry that counts, and refuses when it is told to.
 type testRegistry struct {
-	addr string
+	addr   string
+	server *httptest.Server
 	// uploads are the blobs that were taken, mounts the requests to take one over, writes all requests that may change something.
 	uploads, mounts, writes atomic.Int64
 	// refuse has requests that change something refused from the n-th on, counted down.
@@ -51,10 +52,23 @@ func newRegistry(t *testing.T, options ...ggcr.Option) *testRegistry {
 	r.refuse.Store(math.MaxInt64)
 	r.deny.Store("")
 	inner := ggcr.New(options...)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) { r.serve(inner, w, request) }))
-	t.Cleanup(server.Close)
-	r.addr = strings.TrimPrefix(server.URL, "http://")
+	r.start(t, http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) { r.serve(inner, w, request) }))
 	return r
+}
+
+func (r *testRegistry) start(t *testing.T, handler http.Handler) {
+	t.Helper()
+	r.server = httptest.NewServer(handler)
+	t.Cleanup(r.server.Close)
+	r.addr = strings.TrimPrefix(r.server.URL, "http://")
+}
+
+// restart keeps what is stored and changes the address. Requests whose client has given up, also those that are sent and not yet read, are
+// over when it returns.
+func (r *testRegistry) restart(t *testing.T) {
+	t.Helper()
+	r.server.Close()
+	r.start(t, r.server.Config.Handler)
 }
 
 func (r *testRegistry) serve(inner http.Handler, w http.ResponseWriter, request *http.Request) {
@@ -314,19 +328,19 @@ func TestMirrorGoesOn(t *testing.T) {
 			from := source.ref(t, "app:v1")
 			for writes := int64(0); ; writes += 3 {
 				target := newRegistry(t, options...)
-				to := target.ref(t, "copy:v1")
 				target.refuse.Store(writes)
 				m := plain()
-				err := m.Copy(t.Context(), plan(t, m, from, to))
+				err := m.Copy(t.Context(), plan(t, m, from, target.ref(t, "copy:v1")))
 				if err == nil {
 					if writes < 2*layers {
 						t.Errorf("%d writes were enough for %d layers", writes, layers)
 					}
 					return
 				}
+				target.restart(t)
 				before := target.uploads.Load()
 				target.refuse.Store(math.MaxInt64)
-				if err := m.Copy(t.Context(), plan(t, m, from, to)); err != nil {
+				if err := m.Copy(t.Context(), plan(t, m, from, target.ref(t, "copy:v1"))); err != nil {
 					t.Fatalf("after %d writes: %v", writes, err)
 				}
 				p.check(t, target, "copy")

@@ -44,7 +44,7 @@ type Package struct {
 	root  ocispec.Descriptor
 	layer ocispec.Descriptor
 	file  *os.File
-	// small are the contents but for the layer: manifest and configuration.
+	// small are the contents that are held in memory: manifest and configuration, and the layer where it is in no file.
 	small map[digest.Digest][]byte
 }
 

@@ -33,10 +33,10 @@ func (p *puller) verify(ctx context.Context, verifier Verifier, subject ocispec.
 		return Verification{}, fmt.Errorf("fetching the signatures: %w", err)
 	}
 	found, err := verifier.Verify(ctx, p.layout, subject)
-	if err != nil && ctx.Err() == nil {
-		return Verification{}, &VerificationError{Digest: subject.Digest.String(), Err: err}
+	if _, unchecked := errors.AsType[*UncheckedError](err); unchecked || err == nil || ctx.Err() != nil {
+		return found, err
 	}
-	return found, err
+	return Verification{}, &VerificationError{Digest: subject.Digest.String(), Err: err}
 }
 
 // fetchSignatures copies the signatures of both formats into the layout.

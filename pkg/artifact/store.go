@@ -79,7 +79,8 @@ func (s *Store) begin() error {
 
 // Open opens the artifact with the digest: from memory, from the folder after a check of its content, or from its source. Only what is missing is fetched.
 //
-// With a verifier, an artifact without a trusted signature is never unpacked, and the error is a [VerificationError]; nil trusts the digest alone.
+// With a verifier, an artifact without a trusted signature is never unpacked, and the error is a [VerificationError], or an [UncheckedError] where
+// nobody could tell; nil trusts the digest alone.
 // The caller closes the catalog, which is readable until then.
 func (s *Store) Open(ctx context.Context, source *Source, digest string, verifier Verifier) (*Catalog, error) {
 	if !digestPattern.MatchString(digest) {

@@ -59,8 +59,8 @@ func (m mirror) source(cache string, proxy *url.URL) rootSource {
 				return trusted, nil
 			}
 		}
-		return nil, fmt.Errorf("fetching the authorities of the public Sigstore instance from %s: give them as trusted_root.json where it cannot be reached: %s",
-			m.url, shorten(err.Error()))
+		return nil, &UncheckedError{fmt.Errorf("fetching the authorities of the public Sigstore instance from %s: give them as trusted_root.json where it cannot be reached: %s",
+			m.url, shorten(err.Error()))}
 	}
 }
 

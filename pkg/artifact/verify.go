@@ -97,8 +97,8 @@ func (c *Cosign) ID() string { return c.id }
 
 // Verify looks for a trusted signature of the artifact; one is enough. Not more than 100 are looked at.
 //
-// Fails when there is none, and says how many there are, why they are not trusted, and what would be. Fails as well when the authorities of the
-// public Sigstore instance are needed and cannot be fetched.
+// Fails when there is none, and says how many there are, why they are not trusted, and what would be. Fails with an [UncheckedError] when the
+// authorities of the public Sigstore instance are needed and cannot be fetched.
 func (c *Cosign) Verify(ctx context.Context, target oras.ReadOnlyGraphTarget, subject ocispec.Descriptor) (Verification, error) {
 	trusted, err := c.trusted(ctx)
 	if err != nil {

@@ -79,6 +79,37 @@ func TestStoreOpensWhatIsSigned(t *testing.T) {
 	}
 }
 
+func TestSignaturesThatNobodyCanCheckAreNotCalledWrong(t *testing.T) {
+	lab := newLab(t)
+	h := newHub(t)
+	digest := h.publish(t, "latest", release(t, "v2.9.4"))
+	subject, err := h.backdoor.Resolve(t.Context(), digest)
+	must(t, err)
+	signed := &signedArtifact{Repository: h.backdoor, t: t, subject: subject}
+	signed.attach(lab.legacy(lab.certify(goodSubject, goodIssuer, time.Now().Add(-time.Minute)), signed.payload()))
+	authorities := publish(t, lab.trustedRoot(), time.Now().AddDate(0, 0, 7))
+	verifier, err := newVerifier(VerifyOptions{Identities: []Identity{goodIdentity}}, authorities.mirror)
+	must(t, err)
+	files := authorities.files
+	authorities.files = nil
+
+	dir := t.TempDir()
+	store := newStore(t, dir)
+	_, err = store.Open(t.Context(), h.source(t, "latest"), digest, verifier)
+	unchecked, refused := new(UncheckedError), new(VerificationError)
+	if !errors.As(err, &unchecked) || errors.As(err, &refused) || !strings.Contains(err.Error(), authorities.url) {
+		t.Errorf("error is %v, want one about the authorities and none about the signature", err)
+	}
+	if left := leftovers(t, dir); len(left) != 0 {
+		t.Errorf("unpacked %q", left)
+	}
+
+	authorities.files = files
+	catalog, err := store.Open(t.Context(), h.source(t, "latest"), digest, verifier)
+	must(t, err)
+	must(t, catalog.Close())
+}
+
 // manyLayers are signatures of somebody else.
 func manyLayers(t *testing.T, a *signedArtifact, n int) []layer {
 	t.Helper()

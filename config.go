@@ -5,15 +5,19 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/controllers"
+	"github.com/flux-autopilot/flux-operator/pkg/report"
 )
 
 // config is all that can be set on the process. Every flag is also an environment variable: upper case, dashes as underscores.
@@ -24,8 +28,16 @@ type config struct {
 	artifactCachePath    string
 	metricsAddr          string
 	metricsInsecure      bool
+	tls                  tlsConfig
 	healthAddr           string
+	metricsLabels        []string
+	metricsMaxSeries     int
+	reportingInterval    time.Duration
+	eventsAddr           string
 	pprofAddr            string
+	propagateProxy       bool
+	trustedCA            string
+	console              bool
 	overrideManagers     []string
 	concurrent           int
 	minRetryDelay        time.Duration
@@ -39,6 +51,9 @@ type config struct {
 	leaderRenewDeadline  time.Duration
 	leaderRetryPeriod    time.Duration
 	gracefulShutdownTime time.Duration
+	relatedImages        controllers.RelatedImages
+	proxy                controllers.Proxy
+	apiServer            string // its address within the cluster, empty elsewhere
 }
 
 // bind registers the flags with their defaults.
@@ -48,8 +63,16 @@ func (c *config) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&c.artifactCachePath, "artifact-cache-path", "/tmp/flux-operator", "folder for distribution artifacts that were pulled, 512 MiB at most; made when needed")
 	fs.StringVar(&c.metricsAddr, "metrics-addr", ":8080", "address of the metrics endpoint: HTTPS with authentication and authorization; 0 switches it off")
 	fs.BoolVar(&c.metricsInsecure, "metrics-insecure", false, "serve metrics over plain HTTP to anybody")
+	c.tls.bind(fs)
+	fs.StringSliceVar(&c.metricsLabels, "metrics-labels", nil, "labels wanted on the metrics of single Flux objects, besides kind, name and exported_namespace; all by default")
+	fs.IntVar(&c.metricsMaxSeries, "metrics-max-series", report.DefaultMaxSeries, "how many series of single Flux objects a scrape holds at most; those that are ready are left out first, and counted")
+	fs.DurationVar(&c.reportingInterval, "reporting-interval", controllers.DefaultReportingInterval, "how often the FluxReport looks at what cannot be watched: nodes and entitlement")
+	fs.StringVar(&c.eventsAddr, "events-addr", controllers.AutomaticEventsAddress, "URL that events are forwarded to; auto is the notification-controller that the instance installs, none forwards nothing")
 	fs.StringVar(&c.healthAddr, "health-addr", ":8081", "address of the /healthz and /readyz probes")
 	fs.StringVar(&c.pprofAddr, "pprof-addr", "", "address of Go's profiling endpoint, for example localhost:6060; off when empty")
+	fs.BoolVar(&c.propagateProxy, "propagate-proxy", true, "hand HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the operator on to the controllers of Flux")
+	fs.StringVar(&c.trustedCA, "trusted-ca", controllers.AutomaticTrustedCA, "ConfigMap with authorities that the controllers of Flux trust, under the key ca-bundle.crt; auto is what OpenShift trusts, none adds none")
+	fs.BoolVar(&c.console, "console", true, "show samples, a quick start and a link in the web console of OpenShift")
 	fs.StringSliceVar(&c.overrideManagers, "override-manager", nil, "further field manager to take fields over from; repeatable")
 	fs.IntVar(&c.concurrent, "concurrent", 10, "objects applied at the same time, 1 to 50")
 	fs.DurationVar(&c.minRetryDelay, "min-retry-delay", 750*time.Millisecond, "delay after a first failure")
@@ -93,6 +116,9 @@ func configure(args []string, lookup func(string) (string, bool)) (*config, erro
 	if err := fromEnvironment(fs, lookup); err != nil {
 		return nil, err
 	}
+	c.relatedImages = controllers.RelatedImagesFromEnvironment(lookup)
+	c.proxy = controllers.ProxyFromEnvironment(lookup)
+	c.apiServer, _ = lookup("KUBERNETES_SERVICE_HOST")
 	return c, c.validate()
 }
 
@@ -125,15 +151,30 @@ func (c *config) validate() error {
 		}
 	}
 	check(c.namespace != "", "--runtime-namespace: must not be empty")
+	check(len(validation.IsDNS1123Subdomain(c.trustedCA)) == 0, "--trusted-ca: %q is neither auto nor none nor the name of a ConfigMap", c.trustedCA)
 	check(c.artifactCachePath != "", "--artifact-cache-path: must not be empty")
 	check(c.concurrent >= 1 && c.concurrent <= 50, "--concurrent: %d is not within 1 to 50", c.concurrent)
+	for _, name := range c.metricsLabels {
+		known := append([]string{"kind", "name", "exported_namespace"}, report.LabelNames()...)
+		check(slices.Contains(known, name), "--metrics-labels: %q is no label of these metrics; choose of %s", name, strings.Join(report.LabelNames(), ", "))
+	}
+	check(c.metricsMaxSeries >= 1, "--metrics-max-series: %d is not above 0", c.metricsMaxSeries)
+	check(c.reportingInterval >= 10*time.Second, "--reporting-interval: %s is below 10s", c.reportingInterval)
 	check(c.jitterPercentage >= 0 && c.jitterPercentage <= 100, "--interval-jitter-percentage: %d is not within 0 to 100", c.jitterPercentage)
 	check(c.minRetryDelay > 0 && c.minRetryDelay <= c.maxRetryDelay, "--min-retry-delay: %s is not above 0 and at most --max-retry-delay %s", c.minRetryDelay, c.maxRetryDelay)
 	check(c.logEncoding == "json" || c.logEncoding == "console", "--log-encoding: %q is neither json nor console", c.logEncoding)
 	check(c.leaderRenewDeadline < c.leaderLeaseDuration, "--leader-election-renew-deadline: %s is not below --leader-election-lease-duration %s", c.leaderRenewDeadline, c.leaderLeaseDuration)
 	check(c.leaderRetryPeriod < c.leaderRenewDeadline, "--leader-election-retry-period: %s is not below --leader-election-renew-deadline %s", c.leaderRetryPeriod, c.leaderRenewDeadline)
+	if err := controllers.CheckEventsAddress(c.eventsAddr); err != nil {
+		errs = append(errs, fmt.Errorf("--events-addr: %w", err))
+	}
 	_, err := c.level()
-	return errors.Join(append(errs, err)...)
+	return errors.Join(append(errs, c.tls.validate(), err)...)
+}
+
+// backoff is the delay between failures of all controllers.
+func (c *config) backoff() controllers.Backoff {
+	return controllers.Backoff{Min: c.minRetryDelay, Max: c.maxRetryDelay}
 }
 
 func (c *config) level() (zapcore.Level, error) {

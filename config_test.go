@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 func TestConfigure(t *testing.T) {
@@ -21,13 +23,23 @@ func TestConfigure(t *testing.T) {
 		"environment beats flag":  {args: []string{"--log-level=error"}, env: map[string]string{"LOG_LEVEL": "debug"}, check: func(c *config) bool { return c.logLevel == "debug" }},
 		"empty variable is unset": {args: []string{"--max-retry-delay=1m"}, env: map[string]string{"MAX_RETRY_DELAY": ""}, check: func(c *config) bool { return c.maxRetryDelay == time.Minute }},
 		"list":                    {env: map[string]string{"OVERRIDE_MANAGERS": "terraform,pulumi"}, check: func(c *config) bool { return strings.Join(c.overrideManagers, "+") == "terraform+pulumi" }},
-		"bad variable":            {env: map[string]string{"CONCURRENT": "many"}, fails: "CONCURRENT"},
-		"bad flag":                {args: []string{"--nonsense"}, fails: "nonsense"},
-		"argument":                {args: []string{"install"}, fails: "install"},
-		"out of bounds":           {args: []string{"--concurrent=0"}, fails: "--concurrent"},
-		"bad level":               {args: []string{"--log-level=loud"}, fails: "--log-level"},
-		"delays out of order":     {args: []string{"--min-retry-delay=1h"}, fails: "--min-retry-delay"},
-		"lease out of order":      {args: []string{"--leader-election-lease-duration=1s"}, fails: "--leader-election-lease-duration"},
+		"related image": {env: map[string]string{"RELATED_IMAGE_SOURCE_CONTROLLER": "a/b@sha256:1"}, check: func(c *config) bool {
+			return len(c.relatedImages) == 1 && c.relatedImages[v1.SourceController] == "a/b@sha256:1"
+		}},
+		"events nowhere":      {env: map[string]string{"EVENTS_ADDR": "none"}, check: func(c *config) bool { return c.eventsAddr == "none" }},
+		"bad events address":  {args: []string{"--events-addr=notification-controller"}, fails: "--events-addr"},
+		"bad variable":        {env: map[string]string{"CONCURRENT": "many"}, fails: "CONCURRENT"},
+		"bad flag":            {args: []string{"--nonsense"}, fails: "nonsense"},
+		"argument":            {args: []string{"install"}, fails: "install"},
+		"out of bounds":       {args: []string{"--concurrent=0"}, fails: "--concurrent"},
+		"metric labels":       {env: map[string]string{"METRICS_LABELS": "kind,ready,reason"}, check: func(c *config) bool { return len(c.metricsLabels) == 3 }},
+		"no metric label":     {env: map[string]string{"METRICS_LABELS": "ready,reasons"}, fails: `--metrics-labels: "reasons" is no label of these metrics; choose of path, ready,`},
+		"bad level":           {args: []string{"--log-level=loud"}, fails: "--log-level"},
+		"old TLS":             {args: []string{"--tls-min-version=VersionTLS11"}, fails: "--tls-min-version"},
+		"unknown cipher":      {env: map[string]string{"TLS_CIPHER_SUITES": "ROT13"}, fails: "--tls-cipher-suites"},
+		"insecure cipher":     {args: []string{"--tls-cipher-suites=TLS_RSA_WITH_RC4_128_SHA"}, fails: "is insecure"},
+		"delays out of order": {args: []string{"--min-retry-delay=1h"}, fails: "--min-retry-delay"},
+		"lease out of order":  {args: []string{"--leader-election-lease-duration=1s"}, fails: "--leader-election-lease-duration"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -8,12 +8,15 @@ import (
 	"os"
 
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/flux-autopilot/flux-operator/controllers"
 )
 
 // VERSION of the operator, set by the linker.
 var VERSION = "0.0.0-dev"
 
 func main() {
+	collectGarbage(os.LookupEnv)
 	config, err := configure(os.Args[1:], os.LookupEnv)
 	if errors.Is(err, errPrinted) {
 		return
@@ -35,16 +38,21 @@ func run(ctx context.Context, config *config) error {
 		return err
 	}
 	ctrl.SetLogger(logger)
+	if err := config.reachClusterDirectly(); err != nil {
+		return fmt.Errorf("setting NO_PROXY: %w", err)
+	}
 	mgr, err := newManager(config)
 	if err != nil {
 		return err
 	}
-	if err := addControllers(mgr, config); err != nil {
+	direct, err := newDirectClient(mgr)
+	if err != nil {
 		return err
 	}
-	logger.Info("starting", "version", VERSION, "namespace", config.namespace)
-	if err := mgr.Start(ctx); err != nil {
-		return fmt.Errorf("running the manager: %w", err)
+	if err := addControllers(mgr, direct, config); err != nil {
+		return err
 	}
-	return nil
+	farewell := &controllers.Farewell{Client: direct, Applier: newApplier(direct, config), Namespace: config.namespace}
+	logger.Info("starting", "version", VERSION, "fips140", fipsMode(), "namespace", config.namespace)
+	return serve(ctx, mgr, farewell)
 }

@@ -10,7 +10,9 @@ import (
 	"sync/atomic"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -29,6 +32,7 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
 	"github.com/flux-autopilot/flux-operator/pkg/migrate"
 	"github.com/flux-autopilot/flux-operator/pkg/preflight"
+	"github.com/flux-autopilot/flux-operator/pkg/snapshot"
 )
 
 // leaderElectionID names the Lease that replicas compete for.
@@ -46,6 +50,7 @@ func newManager(c *config) (ctrl.Manager, error) { //nolint:ireturn // controlle
 	}
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme:                        scheme,
+		Cache:                         c.reportCache(),
 		Metrics:                       c.metrics(),
 		HealthProbeBindAddress:        c.healthAddr,
 		PprofBindAddress:              c.pprofAddr,
@@ -66,7 +71,7 @@ func newManager(c *config) (ctrl.Manager, error) { //nolint:ireturn // controlle
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	err := errors.Join(v1.AddToScheme(scheme), apply.AddToScheme(scheme), corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme))
+	err := errors.Join(v1.AddToScheme(scheme), apply.AddToScheme(scheme), corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme), authenticationv1.AddToScheme(scheme), rbacv1.AddToScheme(scheme))
 	if err != nil {
 		return nil, fmt.Errorf("building the scheme: %w", err)
 	}
@@ -89,66 +94,85 @@ func (c *config) metrics() metricsserver.Options {
 	options := metricsserver.Options{BindAddress: c.metricsAddr}
 	if !c.metricsInsecure {
 		options.SecureServing = true
-		options.TLSOpts = []func(*tls.Config){selfSigned}
+		options.CertDir = c.tls.certDir
+		options.TLSOpts = []func(*tls.Config){c.tls.apply}
 		options.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
 	return options
 }
 
-// addControllers constructs the rooms and hands them to the controllers, and adds the probes.
-func addControllers(mgr ctrl.Manager, c *config) error {
-	writer, err := client.NewWithWatch(mgr.GetConfig(), client.Options{
+// newDirectClient returns a client that reads from the API server, and works when the manager and its caches have ended.
+func newDirectClient(mgr ctrl.Manager) (client.WithWatch, error) {
+	direct, err := client.NewWithWatch(mgr.GetConfig(), client.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 	})
 	if err != nil {
-		return fmt.Errorf("making the client: %w", err)
+		return nil, fmt.Errorf("making the client: %w", err)
 	}
-	kubernetes, err := serverVersion(mgr)
+	return direct, nil
+}
+
+// newApplier returns what changes the cluster for the instance of the operator's namespace.
+func newApplier(direct client.WithWatch, c *config) *apply.Applier {
+	return apply.New(direct, apply.Options{
+		FieldManager:     v1.FieldManager,
+		OverrideManagers: c.overrideManagers,
+		Concurrency:      c.concurrent,
+		Owner:            types.NamespacedName{Namespace: c.namespace, Name: v1.DefaultInstanceName},
+	})
+}
+
+// addControllers constructs the rooms and hands them to the controllers, and adds the probes.
+func addControllers(mgr ctrl.Manager, direct client.WithWatch, c *config) error {
+	cluster, err := describeCluster(mgr)
 	if err != nil {
 		return err
 	}
-	artifacts, err := newArtifacts(mgr, c)
+	artifacts, err := newArtifacts(direct, c)
+	if err != nil {
+		return err
+	}
+	platform, console, err := newPlatform(mgr, direct, c)
 	if err != nil {
 		return err
 	}
 	changed := make(chan event.GenericEvent, 1)
 	watchdog := &controllers.Watchdog{}
-	backoff := controllers.Backoff{Min: c.minRetryDelay, Max: c.maxRetryDelay}
+	backoff := c.backoff()
 	jitter := float64(c.jitterPercentage) / 100
+	migrator := migrate.New(direct, migrate.Options{Concurrency: c.concurrent})
+	recorder := mgr.GetEventRecorderFor(v1.FieldManager) //nolint:staticcheck // the newer recorder cannot annotate events with the revision, which the API promises
+	notifier := controllers.NewNotifier(recorder, mgr.GetScheme(), c.eventsAddr)
 	instances := &controllers.FluxInstanceReconciler{
-		Client: mgr.GetClient(),
-		Applier: apply.New(writer, apply.Options{
-			FieldManager:     v1.FieldManager,
-			OverrideManagers: c.overrideManagers,
-			Concurrency:      c.concurrent,
-			Owner:            types.NamespacedName{Namespace: c.namespace, Name: v1.DefaultInstanceName},
-		}),
-		Migrator:        migrate.New(writer, migrate.Options{Concurrency: c.concurrent}),
-		Recorder:        mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // the newer recorder cannot annotate events with the revision, which the API promises
+		Client:          mgr.GetClient(),
+		Applier:         newApplier(direct, c),
+		Migrator:        migrator,
+		Snapshots:       snapshot.NewStore(direct, snapshot.Options{Namespace: c.namespace, Operator: "flux-operator/" + VERSION}),
+		Recorder:        notifier,
 		Artifacts:       artifacts,
 		ArtifactChanged: changed,
-		Facts:           preflight.Facts{KubernetesVersion: kubernetes, OperatorNamespace: c.namespace},
+		Facts:           preflight.Facts{KubernetesVersion: cluster.ServerVersion, OperatorNamespace: c.namespace},
 		Watchdog:        watchdog,
 		Jitter:          jitter,
+
+		Platform:         platform,
+		OverrideManagers: c.overrideManagers,
 	}
 	poller := &controllers.ArtifactPoller{Artifacts: artifacts, Namespace: c.namespace, Jitter: jitter, Changed: changed}
-	if err := errors.Join(instances.SetupWithManager(mgr, backoff), poller.SetupWithManager(mgr, backoff)); err != nil {
+	definitions := &controllers.OwnDefinitions{Migrator: migrator, Backoff: backoff}
+	if err := errors.Join(instances.SetupWithManager(mgr, backoff), poller.SetupWithManager(mgr, backoff), mgr.Add(definitions), mgr.Add(notifier), mgr.Add(console)); err != nil {
 		return err
 	}
-	return addProbes(mgr, watchdog)
+	return errors.Join(addReport(mgr, c, direct, instances, cluster), addProbes(mgr, watchdog))
 }
 
 // newArtifacts opens the cache of pulled distributions, which needs a folder that can be written to.
-func newArtifacts(mgr ctrl.Manager, c *config) (*controllers.Artifacts, error) {
-	reader, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
-	if err != nil {
-		return nil, fmt.Errorf("making the client: %w", err)
-	}
+func newArtifacts(reader client.Client, c *config) (*controllers.Artifacts, error) {
 	store, err := artifact.NewStore(filepath.Join(c.artifactCachePath, "artifacts"), artifact.DefaultLimits())
 	if err != nil {
 		return nil, fmt.Errorf("--artifact-cache-path: %w", err)
 	}
-	clouds, err := artifact.NewClouds(reader)
+	clouds, err := artifact.NewClouds(reader, artifact.TokenMetrics(metrics.Registry)...)
 	if err != nil {
 		return nil, err
 	}
@@ -162,17 +186,17 @@ func newArtifacts(mgr ctrl.Manager, c *config) (*controllers.Artifacts, error) {
 	}, nil
 }
 
-// serverVersion asks the API server once; a cluster that is upgraded restarts or reconnects the operator anyway.
-func serverVersion(mgr ctrl.Manager) (string, error) {
+// describeCluster asks the API server once; a cluster that is upgraded restarts or reconnects the operator anyway.
+func describeCluster(mgr ctrl.Manager) (v1.ClusterInfo, error) {
 	c, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
-		return "", fmt.Errorf("making the discovery client: %w", err)
+		return v1.ClusterInfo{}, fmt.Errorf("making the discovery client: %w", err)
 	}
 	info, err := c.ServerVersion()
 	if err != nil {
-		return "", fmt.Errorf("asking for the version of the API server: %w", err)
+		return v1.ClusterInfo{}, fmt.Errorf("asking for the version of the API server: %w", err)
 	}
-	return info.GitVersion, nil
+	return v1.ClusterInfo{ServerVersion: info.GitVersion, Platform: info.Platform}, nil
 }
 
 // addProbes makes /healthz fail when a reconcile loop is stuck, and /readyz succeed only once the caches are filled.

@@ -105,7 +105,9 @@ func (a *Artifacts) access(ctx context.Context, distribution v1.Distribution, na
 func (a *Artifacts) identify(ctx context.Context, source *v1.ArtifactSource, named *namedObjects, access *artifact.Access) error {
 	const field = "spec.distribution.artifactSource.serviceAccountName"
 	if source.Provider != "" && source.Provider != "generic" {
-		who := artifact.CloudIdentity{Provider: source.Provider, Proxy: access.Proxy}
+		who := artifact.CloudIdentity{
+			Instance: types.NamespacedName{Namespace: named.namespace, Name: v1.DefaultInstanceName}, Provider: source.Provider, Proxy: access.Proxy,
+		}
 		if source.ServiceAccountName != "" {
 			who.ServiceAccount = types.NamespacedName{Namespace: named.namespace, Name: source.ServiceAccountName}
 		}

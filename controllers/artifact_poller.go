@@ -55,8 +55,11 @@ func (p *ArtifactPoller) SetupWithManager(mgr ctrl.Manager, backoff Backoff) err
 
 // Reconcile looks at the registry when the last look is older than the instance's interval, or failed.
 func (p *ArtifactPoller) Reconcile(ctx context.Context, instance *v1.FluxInstance) (ctrl.Result, error) {
-	idle := instance.Namespace != p.Namespace || !instance.DeletionTimestamp.IsZero() || instance.IsDisabled()
-	if idle || instance.Spec.Distribution.Artifact == "" {
+	if instance.Namespace != p.Namespace {
+		return ctrl.Result{}, nil
+	}
+	if !instance.DeletionTimestamp.IsZero() || instance.IsDisabled() || instance.Spec.Distribution.Artifact == "" {
+		artifactChecked.Reset()
 		return ctrl.Result{}, nil
 	}
 	before := p.Artifacts.latest(instance)
@@ -67,6 +70,9 @@ func (p *ArtifactPoller) Reconcile(ctx context.Context, instance *v1.FluxInstanc
 	ctx, cancel := context.WithTimeout(ctx, instance.ArtifactTimeout())
 	defer cancel()
 	found := p.Artifacts.look(ctx, instance, maxAge)
+	if found.err == nil {
+		artifactChecked.WithLabelValues().Set(float64(found.at.Unix()))
+	}
 	if !found.same(before) {
 		p.wake(instance)
 	}

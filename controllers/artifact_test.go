@@ -16,6 +16,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -218,6 +219,37 @@ var _ = Describe("The distribution artifact", Ordered, func() {
 		Eventually(func() string { return fetch(ctx).Status.LastArtifactRevision }, soon, tick).Should(Equal(digest))
 	})
 
+	It("keeps what runs when the tag brings a release that cannot be rendered, and goes on with another spec or another tag", func(ctx SpecContext) {
+		publish(ctx, hub.Addr, "v2.9.2")
+		Expect(k8s.Create(ctx, fromArtifact(hub.Addr, nil))).To(Succeed())
+		before := expectReady(ctx)
+		push(ctx, hub.Addr, unrenderable())
+		message := expectFailure(ctx, v1.ReasonBuildFailed)
+		Expect(message).To(And(HavePrefix("release v2.9.4 cannot be used"), HaveSuffix("; v2.9.2 keeps running; "+
+			"choose another release in spec.distribution.version, or publish a distribution under the tag of spec.distribution.artifact that is whole")))
+		after := fetch(ctx)
+		Expect(apimeta.IsStatusConditionTrue(after.Status.Conditions, meta.StalledCondition)).To(BeTrue())
+		Expect(after.Status.LastAppliedRevision).To(Equal(before.Status.LastAppliedRevision))
+		Expect(after.Status.Inventory).To(Equal(before.Status.Inventory))
+		deployment := &appsv1.Deployment{}
+		Expect(k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "source-controller"}, deployment)).To(Succeed())
+		Expect(deployment.Labels).To(HaveKeyWithValue("app.kubernetes.io/version", "v2.9.2"))
+
+		By("pinning what the tag still has")
+		change(ctx, func(i *v1.FluxInstance) { i.Spec.Distribution.Version = "2.9.2" })
+		Expect(expectReady(ctx).Status.LastAppliedRevision).To(Equal(before.Status.LastAppliedRevision))
+
+		By("moving the tag")
+		change(ctx, func(i *v1.FluxInstance) { i.Spec.Distribution.Version = "2.9.x" })
+		expectFailure(ctx, v1.ReasonBuildFailed)
+		publish(ctx, hub.Addr, "v2.9.2", "v2.9.4")
+		Eventually(func(g Gomega) {
+			becomeAvailable(ctx)
+			g.Expect(runs(ctx)).To(HavePrefix("v2.9.4@"))
+		}, soon, tick).Should(Succeed())
+		expectReady(ctx)
+	})
+
 	It("uses nothing of an artifact without a trusted signature", func(ctx SpecContext) {
 		publish(ctx, hub.Addr, "v2.9.2")
 		Expect(k8s.Create(ctx, &corev1.Secret{
@@ -272,6 +304,16 @@ func copyRelease(dir, release, name string) {
 		source := os.DirFS(filepath.Join(distribution, folder, release))
 		Expect(os.CopyFS(filepath.Join(dir, folder, name), source)).To(Succeed())
 	}
+}
+
+// unrenderable holds release 2.9.2 and a 2.9.4 that is broken.
+func unrenderable() (dir string) {
+	GinkgoHelper()
+	dir = GinkgoT().TempDir()
+	copyRelease(dir, "v2.9.2", "v2.9.2")
+	copyRelease(dir, "v2.9.4", "v2.9.4")
+	Expect(os.WriteFile(filepath.Join(dir, "flux", "v2.9.4", "source-controller.yaml"), []byte("kind: ["), 0o600)).To(Succeed())
+	return dir
 }
 
 func publicKey() string {

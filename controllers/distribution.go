@@ -103,10 +103,13 @@ func (run *attempt) standsIn(instance *v1.FluxInstance) string {
 	return "what runs stays as it is"
 }
 
-// artifactReason tells a signature that is not trusted from a registry that cannot be reached.
+// artifactReason tells a signature that is not trusted from one that nobody can judge now, and from a registry that cannot be reached.
 func artifactReason(err error) string {
 	if _, untrusted := errors.AsType[*artifact.VerificationError](err); untrusted {
 		return v1.ReasonVerificationFailed
+	}
+	if _, unchecked := errors.AsType[*artifact.UncheckedError](err); unchecked {
+		return v1.ReasonVerificationUnavailable
 	}
 	return v1.ReasonArtifactFailed
 }

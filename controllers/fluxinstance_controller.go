@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -23,13 +22,15 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/migrate"
 	"github.com/flux-autopilot/flux-operator/pkg/preflight"
 	"github.com/flux-autopilot/flux-operator/pkg/render"
+	"github.com/flux-autopilot/flux-operator/pkg/snapshot"
 	"github.com/flux-autopilot/flux-operator/pkg/version"
 )
 
 // passSlack is what a pass may take beyond its health check before it counts as stuck: rendering, applying, pruning.
 const passSlack = 10 * time.Minute
 
-// maxRepairs bounds how often drift is put back within one wait; a pass that is undone more often fails and is tried again with backoff.
+// maxRepairs bounds how often a wait is interrupted by changes of which nothing has to be put back; objects of which something has to are contested
+// before long. A pass that is interrupted more often fails and is tried again with backoff.
 const maxRepairs = 10
 
 // FluxInstanceReconciler makes the cluster match the FluxInstance of its own namespace.
@@ -41,6 +42,8 @@ type FluxInstanceReconciler struct {
 	Applier *apply.Applier
 	// Migrator rewrites stored objects.
 	Migrator *migrate.Migrator
+	// Snapshots keeps copies of the instance and all Flux custom resources.
+	Snapshots *snapshot.Store
 	// Recorder tells users what happened.
 	Recorder record.EventRecorder
 	// Artifacts opens the distribution that the instance installs from.
@@ -53,11 +56,19 @@ type FluxInstanceReconciler struct {
 	Watchdog *Watchdog
 	// Jitter is the fraction by which intervals are lengthened at random, from 0 to 1. Optional.
 	Jitter float64
+	// Platform finds out where Flux runs. Optional.
+	Platform *Platform
+	// OverrideManagers are the names of further field managers whose fields the Applier takes over. Optional.
+	OverrideManagers []string
+	// CoolDown is for how long an object is left alone at first that somebody else changes again and again. Optional, 5 minutes by default.
+	CoolDown time.Duration
 
 	interrupts interrupts
+	contests   contests
 	owned      ownedObjects
 	seen       sightings
 	last       *memory
+	upgrades   upgrades
 	written    written
 }
 
@@ -80,6 +91,10 @@ type attempt struct {
 	changes  []apply.Change
 	// corrected are the objects that somebody had changed and that were put back, before or during the wait.
 	corrected []apply.Change
+	// by is who had changed them, where that is known.
+	by map[apply.ID][]apply.Contender
+	// before are the versions of the drifted objects, right before they are put back.
+	before map[apply.ID]string
 }
 
 // Reconcile runs one pass over a FluxInstance.
@@ -94,7 +109,8 @@ func (r *FluxInstanceReconciler) Reconcile(ctx context.Context, instance *v1.Flu
 	}
 	defer func() { r.written = written{instance.UID, instance.ResourceVersion} }()
 	if !instance.DeletionTimestamp.IsZero() {
-		return r.finalize(ctx, instance)
+		r.forgetContests(instance)
+		return r.finalize(ctx, instance, watched)
 	}
 	if instance.IsDisabled() {
 		return r.pause(ctx, instance)
@@ -145,7 +161,20 @@ func (r *FluxInstanceReconciler) change(ctx context.Context, instance *v1.FluxIn
 		return stall(v1.ReasonReconciliationFailed, fmt.Errorf("reading status.inventory: %w", err))
 	}
 	wanted := inventory.Of(set.Objects)
-	if err := r.own(ctx, instance, status, set, owned.Union(wanted)); err != nil {
+	if err := r.survey(ctx, instance, way, owned); err != nil {
+		return err
+	}
+	all := owned.Union(wanted)
+	if err := r.own(ctx, instance, status, set, all); err != nil {
+		return err
+	}
+	if err := r.snapshot(ctx, instance, status, run, all); err != nil {
+		return err
+	}
+	if err := r.adopt(ctx, instance, set.Objects); err != nil {
+		return err
+	}
+	if err := r.cross(ctx, instance, status, run, way); err != nil {
 		return err
 	}
 	if err := r.migrate(ctx, instance, status, run, way.before); err != nil {
@@ -182,9 +211,13 @@ func (r *FluxInstanceReconciler) desire(ctx context.Context, instance *v1.FluxIn
 
 // build renders a release and checks that it may be applied.
 func (r *FluxInstanceReconciler) build(ctx context.Context, instance *v1.FluxInstance, catalog *artifact.Catalog, release string) (*render.Set, error) {
-	set, err := render.Render(catalog.FS, release, instance)
+	platform, err := r.Platform.Look(ctx)
 	if err != nil {
-		return nil, stall(v1.ReasonBuildFailed, err)
+		return nil, retry(v1.ReasonPreflightFailed, err)
+	}
+	set, err := platform.Render(catalog.FS, release, withoutDefaultType(instance))
+	if err != nil {
+		return nil, stall(v1.ReasonBuildFailed, withCure(err, instance))
 	}
 	facts, err := r.facts(ctx, instance, set)
 	if err != nil {
@@ -214,12 +247,14 @@ func (r *FluxInstanceReconciler) apply(ctx context.Context, instance *v1.FluxIns
 		r.last = &memory{uid: instance.UID}
 		r.seen.reset()
 	}
+	r.contests.enter(scopeOf(instance, set))
 	repairs := r.last.repairs(instance, set.Revision)
 	r.last.settled = false
 	if repairs {
-		return r.repair(ctx, run, set)
+		_, err := r.repair(ctx, instance, run, set)
+		return err
 	}
-	changes, err := r.applyObjects(ctx, set.Objects)
+	changes, err := r.applyUncontested(ctx, instance, set.Objects)
 	if run.previous == run.revision && run.attempted == run.revision.String() {
 		// Nothing else was tried since: what differs was changed while nobody looked.
 		run.corrected = append(run.corrected, changes...)
@@ -229,34 +264,25 @@ func (r *FluxInstanceReconciler) apply(ctx context.Context, instance *v1.FluxIns
 	return err
 }
 
-// repair applies the objects that somebody changed.
-func (r *FluxInstanceReconciler) repair(ctx context.Context, run *attempt, set *render.Set) error {
-	changes, err := r.applyObjects(ctx, r.drifted(ctx, set.Objects))
-	run.corrected = append(run.corrected, changes...)
-	return err
-}
-
-func (r *FluxInstanceReconciler) applyObjects(ctx context.Context, objects []*unstructured.Unstructured) ([]apply.Change, error) {
-	changes, err := r.Applier.Apply(ctx, objects, r.seen.all())
-	r.seen.remember(changes)
-	return changes, retry(v1.ReasonReconciliationFailed, err)
-}
-
 // awaitReady waits until what was applied is ready, unless the spec says not to, and puts back what somebody changes meanwhile: an object
-// that is gone would be waited for in vain.
+// that is gone would be waited for in vain. What is contested is not waited for.
 func (r *FluxInstanceReconciler) awaitReady(ctx context.Context, instance *v1.FluxInstance, run *attempt, set *render.Set) error {
 	if !instance.Wait() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, instance.Timeout())
 	defer cancel()
-	for range maxRepairs {
+	for idle := 0; idle < maxRepairs; {
 		err := r.waitOnce(ctx, instance, run, set)
 		if !errors.Is(err, errDrifted) {
 			return err
 		}
-		if err := r.repair(ctx, run, set); err != nil {
+		done, err := r.repair(ctx, instance, run, set)
+		if err != nil {
 			return err
+		}
+		if !done {
+			idle++
 		}
 	}
 	return retry(v1.ReasonHealthCheckFailed, fmt.Errorf("%w, %d times while it was waited for", errDrifted, maxRepairs))
@@ -270,7 +296,7 @@ func (r *FluxInstanceReconciler) waitOnce(ctx context.Context, instance *v1.Flux
 	if r.superseded(ctx, instance, run) {
 		return retry(v1.ReasonHealthCheckCanceled, errSuperseded)
 	}
-	err := r.Applier.Wait(waiting, set.Objects)
+	err := r.Applier.Wait(waiting, r.uncontested(set.Objects, time.Now()))
 	switch cause := context.Cause(waiting); {
 	case err == nil:
 		return nil
@@ -282,14 +308,14 @@ func (r *FluxInstanceReconciler) waitOnce(ctx context.Context, instance *v1.Flux
 	return retry(v1.ReasonHealthCheckFailed, err)
 }
 
-// superseded tells whether a newer spec or artifact arrived before the wait began, and so found nobody to interrupt; the caches have it already.
+// superseded tells whether a newer spec, artifact or authority arrived before the wait began, and so found nobody to interrupt; it is known already.
 func (r *FluxInstanceReconciler) superseded(ctx context.Context, instance *v1.FluxInstance, run *attempt) bool {
 	current := &v1.FluxInstance{}
 	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(instance), current); err != nil {
 		return false
 	}
 	latest := r.Artifacts.latest(instance)
-	return current.Generation != instance.Generation || latest.err == nil && !latest.same(run.look)
+	return current.Generation != instance.Generation || latest.err == nil && !latest.same(run.look) || r.Platform.outdated()
 }
 
 // prune deletes what is no longer wanted and ends with the exact inventory: what could not be deleted stays in it. Where a kind goes, with the
@@ -308,14 +334,15 @@ func (r *FluxInstanceReconciler) prune(ctx context.Context, instance *v1.FluxIns
 	return retry(v1.ReasonPruneFailed, err)
 }
 
-// next is the result of a pass that has nothing to do until the interval is over. While something stands in for the artifact, that is the
-// interval at which artifacts are looked at.
+// next is the result of a pass that has nothing to do until the interval is over, or what is contested is to be looked at. While something
+// stands in for the artifact, that is the interval at which artifacts are looked at.
 func (r *FluxInstanceReconciler) next(instance *v1.FluxInstance) ctrl.Result {
 	interval := instance.Interval()
 	if r.last.degraded {
 		interval = min(interval, instance.ArtifactInterval())
 	}
-	return ctrl.Result{RequeueAfter: wait.Jitter(interval, r.Jitter)}
+	interval = r.contests.next(time.Now(), wait.Jitter(interval, r.Jitter))
+	return ctrl.Result{RequeueAfter: max(interval, time.Millisecond)}
 }
 
 // saveFinalizers writes the finalizers alone, with the optimistic lock that keeps others' finalizers.
@@ -355,6 +382,7 @@ func (r *FluxInstanceReconciler) pause(ctx context.Context, instance *v1.FluxIns
 		succeed(instance, v1.ReasonReconciliationDisabled, "Initialized with reconciliation suspended")
 	}
 	r.last = nil
+	r.forgetContests(instance)
 	r.event(instance, corev1.EventTypeWarning, v1.ReasonReconciliationDisabled,
 		"Reconciliation is disabled by the annotation "+v1.ReconcileAnnotation)
 	return ctrl.Result{}, status.save(ctx, instance)

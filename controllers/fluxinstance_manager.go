@@ -57,6 +57,9 @@ func (r *FluxInstanceReconciler) SetupWithManager(mgr ctrl.Manager, backoff Back
 		return fmt.Errorf("building the FluxInstance controller: %w", err)
 	}
 	instance := client.ObjectKey{Namespace: r.Facts.OperatorNamespace, Name: v1.DefaultInstanceName}
+	if err := r.followAuthorities(mgr, c, instance); err != nil {
+		return err
+	}
 	r.owned = ownedObjects{cache: ownedCache, start: func(kind *metav1.PartialObjectMetadata) error {
 		// What happened to objects between being applied and being watched shows in the first list alone: the next wait looks at it first.
 		r.interrupts.fire(instance, errDrifted)
@@ -84,7 +87,7 @@ func (r *FluxInstanceReconciler) ownedHandler(instance client.ObjectKey, gvk sch
 	})
 	look := func(obj client.Object, gone bool) {
 		id := apply.ID{Group: gvk.Group, Kind: gvk.Kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
-		if same, known := r.seen.matches(id, obj); known && (gone || !same) {
+		if same, known := r.seen.matches(id, obj); known && (gone || !same) && !r.contests.leaves(id, time.Now()) {
 			r.interrupts.fire(instance, errDrifted)
 		}
 	}

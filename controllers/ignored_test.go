@@ -63,8 +63,8 @@ var _ = Describe("Fields that others manage", Ordered, func() {
 		Eventually(func() int64 { return requests.sent.Load() - before }, soon, tick).Should(BeNumerically(">=", 2), "a look at what was changed")
 		becomeAvailable(ctx)
 		expectReady(ctx)
-		settled := requests.sent.Load()
-		Consistently(func() int64 { return requests.sent.Load() - settled }, 2*time.Second, tick).Should(BeZero())
+		settled := settle()
+		Consistently(requests.sent.Load, 2*time.Second, tick).Should(Equal(settled))
 		deployment := &appsv1.Deployment{}
 		Expect(exists(ctx, deployment, "source-controller")).To(Succeed())
 		Expect(deployment.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().String()).To(Equal("3Gi"))

@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	// errSuperseded is the cause of a wait that ended because the instance changed while it was waited for.
+	// errSuperseded is the cause of a wait that ended because the instance, or what it is rendered from, changed while it was waited for.
 	errSuperseded = errors.New("a newer change of the object arrived")
 	// errDrifted is the cause of a wait that ended because somebody changed an owned object, which may never become ready by itself.
 	errDrifted = errors.New("an owned object was changed by somebody")

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,6 +67,16 @@ func (s *sightings) all() map[apply.ID]apply.Observed {
 	return maps.Clone(s.observed)
 }
 
+// has tells whether all objects were applied.
+func (s *sightings) has(objects []*unstructured.Unstructured) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !slices.ContainsFunc(objects, func(obj *unstructured.Unstructured) bool {
+		_, known := s.observed[apply.IDOf(obj)]
+		return !known
+	})
+}
+
 // remember notes what was applied.
 func (s *sightings) remember(changes []apply.Change) {
 	s.mu.Lock()
@@ -106,23 +117,26 @@ func (m *memory) repairs(instance *v1.FluxInstance, revision version.Revision) b
 	return m.settled && m.revision == revision && m.generation == instance.Generation && !requested(instance)
 }
 
-// unchanged tells whether a pass would do nothing: the spec, the requests, the artifact and the live objects are those of the last successful pass.
+// unchanged tells whether a pass would do nothing: the spec, the requests, the artifact, the platform and the live objects are those of the last successful pass.
 func (r *FluxInstanceReconciler) unchanged(ctx context.Context, instance *v1.FluxInstance) bool {
 	m := r.last
 	if m == nil || m.uid != instance.UID || !m.settled || m.generation != instance.Generation || requested(instance) {
 		return false
 	}
-	if m.degraded || !m.look.same(r.Artifacts.latest(instance)) {
+	if r.contests.next(time.Now(), contestWindow) == 0 {
+		return false
+	}
+	if m.degraded || !m.look.same(r.Artifacts.latest(instance)) || r.Platform.changed(ctx) {
 		return false
 	}
 	owned, err := inventory.FromStatus(instance.Status.Inventory)
 	return err == nil && owned.Len() == len(r.seen.all()) && len(r.drifted(ctx, owned.Objects())) == 0
 }
 
-// drifted returns the objects that do not look as they did when they were last applied.
+// drifted returns the objects that do not look as they did when they were last applied, but for those that are left alone.
 func (r *FluxInstanceReconciler) drifted(ctx context.Context, objects []*unstructured.Unstructured) []*unstructured.Unstructured {
 	var drifted []*unstructured.Unstructured
-	for _, obj := range objects {
+	for _, obj := range r.uncontested(objects, time.Now()) {
 		live, err := r.owned.live(ctx, obj)
 		if err == nil {
 			if same, _ := r.seen.matches(apply.IDOf(obj), live); same {

@@ -1,12 +1,14 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
@@ -24,19 +26,24 @@ type journey struct {
 	set *render.Set
 	// before are the objects to rewrite before that.
 	before []migrate.Step
+	// bridges are definitions of older releases to be applied one after the other before that, where no release on the way leads there.
+	bridges [][]*unstructured.Unstructured
+	// live are the definitions in the cluster, where looked says that somebody looked.
+	live   []migrate.Definition
+	looked bool
 	// tidies tells whether there were definitions already, whose objects are looked at again afterwards.
 	tidies bool
 	// forced tells whether all objects are looked at, whatever their definitions claim.
 	forced bool
-	// from is the release that runs, empty when none does; wanted is the one at the end of the way.
+	// from is the release that runs, or whose definitions were found, empty when there is none; wanted is the one at the end of the way.
 	from, wanted string
 }
 
-// plan compares the definitions in the cluster with those of the wanted release. It asks nobody while the release stays the same, unless
-// the annotation reconcile.fluxcd.io/forceAt says so.
+// plan compares the definitions in the cluster with those of the wanted release. It asks nobody while the release and its definitions stay the
+// same, unless the annotation reconcile.fluxcd.io/forceAt says so.
 func (r *FluxInstanceReconciler) plan(ctx context.Context, instance *v1.FluxInstance, catalog *artifact.Catalog, run *attempt, wanted *render.Set) (*journey, error) {
 	way := &journey{set: wanted, from: run.previous.Version, wanted: wanted.Revision.Version, forced: meta.ShouldHandleForceRequest(instance)}
-	if !instance.MigratesResources() || way.from == way.wanted && !way.forced {
+	if !instance.MigratesResources() || r.asksNobody(way, run) {
 		return way, nil
 	}
 	definitions, err := migrate.Definitions(wanted.Objects)
@@ -47,7 +54,8 @@ func (r *FluxInstanceReconciler) plan(ctx context.Context, instance *v1.FluxInst
 	if err != nil {
 		return nil, retry(v1.ReasonMigrationFailed, err)
 	}
-	way.tidies = len(live) > 0
+	way.live, way.looked, way.tidies = live, true, len(live) > 0
+	way.from = cmp.Or(way.from, migrate.Installed(live))
 	way.before, err = migrate.Plan(live, definitions)
 	if _, stranded := errors.AsType[*migrate.StrandedError](err); stranded {
 		return way, r.detour(ctx, instance, catalog, way, live)
@@ -63,7 +71,7 @@ func (r *FluxInstanceReconciler) detour(ctx context.Context, instance *v1.FluxIn
 	}
 	path, err := migrate.Path(live, way.stopovers(catalog, candidates, instance))
 	if err != nil {
-		return stall(v1.ReasonMigrationFailed, err)
+		return r.bridge(ctx, instance, catalog, way, candidates)
 	}
 	if way.set, err = r.build(ctx, instance, catalog, path[0]); err != nil {
 		return err
@@ -75,14 +83,11 @@ func (r *FluxInstanceReconciler) detour(ctx context.Context, instance *v1.FluxIn
 	return stall(v1.ReasonMigrationFailed, err)
 }
 
-// stopovers gives the definitions of all releases that may be gone through, from the oldest to the wanted one: none of them goes back to an older
-// minor. A release that cannot be rendered with this spec, such as one without a component that is asked for, cannot be gone through.
+// stopovers gives the definitions of all releases that may be gone through, from the oldest to the wanted one: none of them goes back, or stays
+// where the way begins. A release that cannot be rendered with this spec, such as one without a component that is asked for, cannot be gone through.
 func (j *journey) stopovers(catalog *artifact.Catalog, candidates []string, instance *v1.FluxInstance) []migrate.Release {
 	var releases []migrate.Release
-	for _, release := range version.UpTo(j.wanted, candidates) {
-		if version.CheckTransition(j.from, release) != nil {
-			continue
-		}
+	for _, release := range version.Between(j.from, j.wanted, candidates) {
 		set, err := render.Render(catalog.FS, release, instance)
 		if err != nil {
 			continue

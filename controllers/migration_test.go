@@ -2,6 +2,8 @@ package controllers_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -9,11 +11,15 @@ import (
 	. "github.com/onsi/gomega"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/pkg/artifact"
+	"github.com/flux-autopilot/flux-operator/pkg/render"
 )
 
 // journeyTime is what an upgrade through several releases may take, with the pauses that changed definitions need.
@@ -48,7 +54,7 @@ var _ = Describe("Stored objects", Ordered, func() {
 		helm.SetGroupVersionKind(schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1beta2", Kind: "HelmRepository"})
 		helm.SetNamespace(namespace)
 		helm.SetName("charts")
-		Expect(k8s.Create(ctx, helm)).To(Succeed())
+		createCustom(ctx, helm)
 		uid := helm.GetUID()
 		const crd = "helmrepositories.source.toolkit.fluxcd.io"
 		Expect(storedVersions(ctx, crd)).To(Equal([]string{"v1beta2"}))
@@ -90,4 +96,55 @@ var _ = Describe("Stored objects", Ordered, func() {
 		Eventually(func() []string { return storedVersions(ctx, crd.Name) }, soon, tick).Should(Equal([]string{"v1"}))
 		Expect(expectReady(ctx).Status.LastHandledForceAt).To(Equal("2"))
 	})
+
+	It("of an added component go through releases in between, where its definitions were left by an old one", func(ctx SpecContext) {
+		const crd = "imagerepositories.image.toolkit.fluxcd.io"
+		left := leftByReflector(ctx, "v2.6.4")
+		image := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"interval": "10m", "image": "ghcr.io/example/app"}}}
+		image.SetGroupVersionKind(schema.GroupVersionKind{Group: "image.toolkit.fluxcd.io", Version: "v1beta2", Kind: "ImageRepository"})
+		image.SetNamespace(namespace)
+		image.SetName("app")
+		createCustom(ctx, image)
+		uid := image.GetUID()
+		Expect(k8s.Create(ctx, newInstance(nil))).To(Succeed())
+		expectReady(ctx)
+		Expect(storedVersions(ctx, crd)).To(Equal([]string{"v1beta2"}))
+
+		change(ctx, func(i *v1.FluxInstance) { i.Spec.Components = append(i.Spec.Components, v1.ImageReflectorController) })
+		Eventually(func(g Gomega) {
+			becomeAvailable(ctx)
+			ready := apimeta.FindStatusCondition(fetch(ctx).Status.Conditions, meta.ReadyCondition)
+			g.Expect(ready.Status).To(Equal(metav1.ConditionTrue), ready.Message)
+			g.Expect(ready.ObservedGeneration).To(Equal(fetch(ctx).Generation))
+		}, journeyTime, tick).Should(Succeed())
+		for _, obj := range left {
+			Expect(storedVersions(ctx, obj.GetName())).To(Equal([]string{"v1"}))
+		}
+		image.SetAPIVersion("image.toolkit.fluxcd.io/v1")
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(image), image)).To(Succeed())
+		Expect(image.GetUID()).To(Equal(uid))
+		for _, snapshot := range fetch(ctx).Status.History {
+			Expect(snapshot.Metadata).To(HaveKeyWithValue("flux", "v2.9.4"), "what runs never went back")
+		}
+	})
 })
+
+// leftByReflector brings the definitions of image-reflector-controller into the cluster, in a release, as flux install does.
+func leftByReflector(ctx context.Context, release string) []*unstructured.Unstructured {
+	GinkgoHelper()
+	catalog, err := artifact.Builtin(distribution)
+	Expect(err).NotTo(HaveOccurred())
+	defer func() { Expect(catalog.Close()).To(Succeed()) }()
+	set, err := render.Render(catalog.FS, release, newInstance(func(i *v1.FluxInstance) { i.Spec.Components = append(i.Spec.Components, v1.ImageReflectorController) }))
+	Expect(err).NotTo(HaveOccurred())
+	left := slices.DeleteFunc(set.Objects, func(obj *unstructured.Unstructured) bool {
+		return obj.GetKind() != "CustomResourceDefinition" || !strings.HasSuffix(obj.GetName(), ".image.toolkit.fluxcd.io")
+	})
+	Expect(left).NotTo(BeEmpty())
+	for _, obj := range left {
+		obj.SetLabels(nil)
+		Eventually(func() bool { return isLeaving(ctx, obj) }, soon, tick).Should(BeFalse(), obj.GetName())
+		Expect(k8s.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj.DeepCopy()), client.ForceOwnership, client.FieldOwner("flux"))).To(Succeed())
+	}
+	return left
+}

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
+	"github.com/flux-autopilot/flux-operator/pkg/render"
 	"github.com/flux-autopilot/flux-operator/pkg/version"
 )
 
@@ -27,6 +29,21 @@ func choose(wanted v1.Distribution, available []string, current string) (string,
 		return "", retry(v1.ReasonBuildFailed, err)
 	}
 	return "", stall(v1.ReasonBuildFailed, err)
+}
+
+// withCure says of a release that is broken what runs in spite of it, and what to do. Other errors name the field to change.
+func withCure(err error, instance *v1.FluxInstance) error {
+	if _, broken := errors.AsType[*render.ReleaseError](err); !broken {
+		return err
+	}
+	cure := "choose another release in spec.distribution.version"
+	if instance.Spec.Distribution.Artifact != "" {
+		cure += ", or publish a distribution under the tag of spec.distribution.artifact that is whole"
+	}
+	if running, _, found := strings.Cut(instance.Status.LastAppliedRevision, "@"); found {
+		cure = running + " keeps running; " + cure
+	}
+	return fmt.Errorf("%w; %s", err, cure)
 }
 
 // candidates are the releases of a distribution that may be chosen. What is built in may be; of an artifact, only minors that are built in, too.

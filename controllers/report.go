@@ -29,7 +29,10 @@ func (r *FluxInstanceReconciler) conclude(ctx context.Context, instance *v1.Flux
 	if at, ok := meta.ReconcileAnnotationValue(instance.Annotations); ok {
 		instance.Status.LastHandledReconcileAt = at
 	}
+	r.reportContests(instance)
+	r.upgrades.note(instance, run, err)
 	if err == nil {
+		r.concludeAdoption(instance)
 		if run.heading != run.revision.Version {
 			r.reportLeg(instance, run)
 			return ctrl.Result{RequeueAfter: time.Millisecond}, status.save(ctx, instance)
@@ -76,7 +79,7 @@ func (run *attempt) record(instance *v1.FluxInstance) {
 }
 
 func (r *FluxInstanceReconciler) reportSuccess(instance *v1.FluxInstance, run *attempt) {
-	changes, corrected := changeLines(run.changes), changeLines(run.corrected)
+	changes, corrected := changeLines(run.changes), run.correctionLines()
 	installed := run.previous != run.revision
 	if len(changes) > 0 || len(corrected) > 0 || installed || !isReady(instance) {
 		took := time.Since(run.started)
@@ -125,7 +128,7 @@ func (r *FluxInstanceReconciler) reportFailure(instance *v1.FluxInstance, run *a
 		return
 	}
 	kind := corev1.EventTypeWarning
-	if f.reason == v1.ReasonHealthCheckCanceled {
+	if f.reason == v1.ReasonHealthCheckCanceled || f.reason == v1.ReasonAdoptionPending {
 		kind = corev1.EventTypeNormal
 	}
 	r.event(instance, kind, f.reason, f.Error())
@@ -155,7 +158,7 @@ func (r *FluxInstanceReconciler) event(instance *v1.FluxInstance, kind, reason, 
 func changeLines(changes []apply.Change) []string {
 	var lines []string
 	for _, change := range changes {
-		if change.Action == apply.Unchanged || change.Action == apply.Skipped {
+		if !isEffective(change) {
 			continue
 		}
 		name := change.Object.GetName()
@@ -165,6 +168,11 @@ func changeLines(changes []apply.Change) []string {
 		lines = append(lines, fmt.Sprintf("%s/%s %s", change.Object.GetKind(), name, change.Action))
 	}
 	return lines
+}
+
+// isEffective tells whether something was created, configured or deleted.
+func isEffective(change apply.Change) bool {
+	return change.Action != apply.Unchanged && change.Action != apply.Skipped
 }
 
 // specDigest identifies a spec that could not be rendered, in the history.

@@ -30,6 +30,8 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
 	"github.com/flux-autopilot/flux-operator/pkg/migrate"
 	"github.com/flux-autopilot/flux-operator/pkg/preflight"
+	"github.com/flux-autopilot/flux-operator/pkg/snapshot"
+	"github.com/flux-autopilot/flux-operator/test/testbed/definitions"
 )
 
 const namespace = v1.DefaultNamespace
@@ -40,6 +42,7 @@ var (
 	scheme       *runtime.Scheme
 	distribution string // where the operator under test finds its releases; a test may point it elsewhere
 	requests     requestCounter
+	platform     *controllers.Platform // what the operator under test finds out about the cluster; nothing unless a test says so
 )
 
 func TestControllers(t *testing.T) {
@@ -60,6 +63,7 @@ var _ = BeforeSuite(func() {
 	testEnv = &envtest.Environment{
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
+		CRDInstallOptions:     envtest.CRDInstallOptions{MaxTime: soon},
 	}
 	config, err := testEnv.Start()
 	Expect(err).NotTo(HaveOccurred())
@@ -67,10 +71,18 @@ var _ = BeforeSuite(func() {
 	k8s, err = client.New(config, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
 	Expect(k8s.Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1Name(namespace)})).To(Succeed())
+	nudging, stop := context.WithCancel(context.Background())
+	DeferCleanup(stop)
+	Expect(definitions.Nudge(nudging, config, GinkgoWriter.Printf)).To(Succeed())
 })
 
 // startOperator runs the controller as the process does, counting its requests, until the returned function is called.
 func startOperator() (stop func()) {
+	return startOperatorIn(namespace)
+}
+
+// startOperatorIn runs it in a namespace of a test's own.
+func startOperatorIn(namespace string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	config := rest.CopyConfig(testEnv.Config)
 	config.QPS = -1
@@ -97,11 +109,14 @@ func startOperator() (stop func()) {
 		Client:          mgr.GetClient(),
 		Applier:         apply.New(writer, apply.Options{Owner: client.ObjectKey{Namespace: namespace, Name: v1.DefaultInstanceName}}),
 		Migrator:        migrate.New(writer, migrate.Options{Settle: time.Second}),
+		Snapshots:       snapshot.NewStore(writer, snapshot.Options{Namespace: namespace}),
 		Recorder:        mgr.GetEventRecorderFor(v1.FieldManager), //nolint:staticcheck // as in the process itself
 		Artifacts:       artifacts,
 		ArtifactChanged: changed,
 		Facts:           preflight.Facts{KubernetesVersion: "v1.36.3", OperatorNamespace: namespace},
 		Watchdog:        &controllers.Watchdog{},
+		CoolDown:        coolDown,
+		Platform:        platform,
 	}
 	backoff := controllers.Backoff{Min: 50 * time.Millisecond, Max: 500 * time.Millisecond}
 	Expect(reconciler.SetupWithManager(mgr, backoff)).To(Succeed())
@@ -111,7 +126,7 @@ func startOperator() (stop func()) {
 	go func() { done <- mgr.Start(ctx) }()
 	return func() {
 		cancel()
-		Eventually(done, 30*time.Second).Should(Receive(Not(HaveOccurred())))
+		Eventually(done, soon).Should(Receive(Not(HaveOccurred())))
 	}
 }
 
@@ -139,8 +154,9 @@ func becomeAvailable(ctx context.Context) {
 			continue
 		}
 		base := deployment.DeepCopy()
+		pods := *deployment.Spec.Replicas
 		deployment.Status = appsv1.DeploymentStatus{
-			ObservedGeneration: deployment.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
+			ObservedGeneration: deployment.Generation, Replicas: pods, UpdatedReplicas: pods, ReadyReplicas: pods, AvailableReplicas: pods,
 			Conditions: []appsv1.DeploymentCondition{
 				{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable"},
 				{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"},
@@ -148,4 +164,10 @@ func becomeAvailable(ctx context.Context) {
 		}
 		Expect(client.IgnoreNotFound(k8s.Status().Patch(ctx, deployment, client.MergeFrom(base)))).To(Succeed())
 	}
+}
+
+// createCustom creates an object of Flux. A kind that was just defined is served a moment after its definition says so.
+func createCustom(ctx context.Context, obj client.Object) {
+	GinkgoHelper()
+	Eventually(func() error { return k8s.Create(ctx, obj) }, soon, tick).Should(Succeed())
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
@@ -20,145 +20,260 @@ import (
 const (
 	// goneTimeout bounds each wait for deleted objects to disappear.
 	goneTimeout = 5 * time.Minute
-	// signalPatience is how long the pods of a deleted controller may take before they are asked once more. A pod whose process was not
-	// ready for signals yet misses the first one and would stay for its whole grace period, ten minutes for helm-controller.
-	signalPatience = 30 * time.Second
-	// lastGrace is what such a pod is given to end in all, from the first time it was asked: no more than a second is left then.
-	lastGrace = 10 * time.Second
+	// lookEvery is how often an uninstall that waits looks at what keeps it.
+	lookEvery = 15 * time.Second
+	// lastLook is how long an uninstall that is given up may take to find out what is left.
+	lastLook = 10 * time.Second
 )
 
-// finalize removes what the instance installed and then lets the instance go. The finalizer stays until everything is done.
-// A disabled instance is let go at once and leaves Flux running: the documented way to part with the operator.
-func (r *FluxInstanceReconciler) finalize(ctx context.Context, instance *v1.FluxInstance) (ctrl.Result, error) {
-	if !controllerutil.ContainsFinalizer(instance, v1.Finalizer) {
-		return ctrl.Result{}, nil
-	}
-	r.last = nil
-	status := newStatusWriter(r.Client, instance)
-	if !instance.IsDisabled() {
-		if err := r.uninstall(ctx, instance, status); err != nil {
-			return r.concludeUninstall(ctx, instance, status, err)
-		}
-	}
-	if err := r.owned.follow(ctx, nil); err != nil {
-		return ctrl.Result{}, err
-	}
-	controllerutil.RemoveFinalizer(instance, v1.Finalizer)
-	return ctrl.Result{}, r.saveFinalizers(ctx, instance)
+// uninstall is one attempt to remove what an instance installed: a straight line of steps, each of which can be done again.
+type uninstall struct {
+	*FluxInstanceReconciler
+
+	instance *v1.FluxInstance
+	status   *statusWriter
+	watched  *Watched
+	// dying is the namespace of Flux where that is being deleted as a whole: nothing in it may be held up.
+	dying string
+	// note is added to every message: what the user should know besides.
+	note string
+
+	objects     []*unstructured.Unstructured
+	definitions []string
+	goes, stays []*unstructured.Unstructured
+	leaving     []*unstructured.Unstructured
+
+	// position says which step it is, in messages.
+	position string
+	// again tells whether the attempt before this one failed: what it said is left standing until there is something new to say.
+	again bool
+	// begun tells whether there was an attempt before this one, which may have had another policy to go by.
+	begun bool
+	told  time.Time
 }
 
-// uninstall stops the controllers first, so that nobody reacts to the rest: releases Flux's objects from their finalizers, which keeps
-// what they deployed, and deletes everything that is owned.
-func (r *FluxInstanceReconciler) uninstall(ctx context.Context, instance *v1.FluxInstance, status *statusWriter) error {
-	owned, err := inventory.FromStatus(instance.Status.Inventory)
+// step is one of the steps of an uninstall.
+type step struct {
+	doing string
+	do    func(context.Context) error
+}
+
+func (r *FluxInstanceReconciler) newUninstall(instance *v1.FluxInstance, watched *Watched) *uninstall {
+	again := says(instance, v1.ReasonUninstallFailed)
+	return &uninstall{
+		FluxInstanceReconciler: r, instance: instance, status: newStatusWriter(r.Client, instance), watched: watched,
+		again: again, begun: again || says(instance, v1.ReasonUninstalling),
+	}
+}
+
+// within carries out all steps. Once the time is over that the user gives the uninstall, it says what is left and is content with that.
+func (u *uninstall) within(ctx context.Context, since time.Time) error {
+	limit, err := uninstallLimit(u.instance)
+	if err != nil {
+		u.note = "; " + err.Error()
+	}
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if limit > 0 {
+		limited, cancel = context.WithDeadline(ctx, since.Add(limit))
+	}
+	defer cancel()
+	err = u.run(limited)
+	if err == nil || limited.Err() == nil || ctx.Err() != nil {
+		return err
+	}
+	u.abandon(ctx, limit)
+	return nil
+}
+
+// run goes through the steps.
+func (u *uninstall) run(ctx context.Context) error {
+	owned, err := inventory.FromStatus(u.instance.Status.Inventory)
 	if err != nil {
 		return fmt.Errorf("reading status.inventory: %w", err)
 	}
 	if owned.Len() == 0 {
 		return nil
 	}
-	// From here on drift is wanted.
-	if err := r.owned.follow(ctx, nil); err != nil {
-		return err
-	}
-	objects := owned.Objects()
-	progress(instance, v1.ReasonUninstalling, fmt.Sprintf("Uninstalling Flux: %d objects to remove", len(objects)))
-	if err := status.save(ctx, instance); err != nil {
-		return err
-	}
-	if err := r.quiesce(ctx, objects); err != nil {
-		return err
-	}
-	if err := r.remove(ctx, objects); err != nil {
-		return err
-	}
-	r.event(instance, corev1.EventTypeNormal, v1.ReasonUninstalled, fmt.Sprintf("Flux uninstalled: %d objects removed; what Flux deployed keeps running", len(objects)))
-	return nil
-}
-
-// quiesce stops the controllers among the objects and releases the objects of the definitions among them from the finalizers of Flux: then
-// nobody reacts when those objects go along with their definition, and what they deployed stays.
-func (r *FluxInstanceReconciler) quiesce(ctx context.Context, objects []*unstructured.Unstructured) error {
-	if err := r.stop(ctx, ofKind(objects, "Deployment")); err != nil {
-		return fmt.Errorf("stopping the controllers: %w", err)
-	}
-	released, err := r.Applier.ReleaseFinalizers(ctx, namesOf(ofKind(objects, "CustomResourceDefinition")), nil)
-	if err != nil {
-		return fmt.Errorf("releasing Flux objects from their finalizers: %w", err)
-	}
-	log.FromContext(ctx).Info("released Flux objects from their finalizers", "count", released)
-	return nil
-}
-
-// stop deletes controllers and waits until their pods are gone, also those of a controller that was deleted before.
-func (r *FluxInstanceReconciler) stop(ctx context.Context, deployments []*unstructured.Unstructured) error {
-	leaving, err := r.delete(ctx, deployments)
-	if err != nil {
-		return err
-	}
-	err = r.awaitGone(ctx, leaving, signalPatience)
-	if _, late := errors.AsType[*apply.RemainingError](err); !late || ctx.Err() != nil {
-		return err
-	}
-	ended, err := r.Applier.EndPods(ctx, leaving, lastGrace)
-	if err != nil {
-		return err
-	}
-	log.FromContext(ctx).Info("asked pods once more to end", "pods", ended, "grace", lastGrace)
-	return r.awaitGone(ctx, leaving, goneTimeout)
-}
-
-// remove deletes objects and waits until they are gone.
-func (r *FluxInstanceReconciler) remove(ctx context.Context, objects []*unstructured.Unstructured) error {
-	leaving, err := r.delete(ctx, objects)
-	if err != nil {
-		return err
-	}
-	return r.awaitGone(ctx, leaving, goneTimeout)
-}
-
-// delete returns the objects that are going; what is exempt from pruning stays.
-func (r *FluxInstanceReconciler) delete(ctx context.Context, objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
-	changes, _, err := r.Applier.Prune(ctx, objects)
-	var leaving []*unstructured.Unstructured
-	for _, change := range changes {
-		if change.Action == apply.Deleted {
-			leaving = append(leaving, change.Object)
+	u.objects = owned.Objects()
+	u.definitions = namesOf(ofKind(u.objects, "CustomResourceDefinition"))
+	u.goes, u.stays = divide(u.objects, endOf(u.instance))
+	steps := u.steps()
+	for i, step := range steps {
+		u.position = fmt.Sprintf("Uninstalling Flux, %d of %d: ", i+1, len(steps))
+		u.watched.Renew()
+		if !u.again {
+			u.say(ctx, step.doing)
+		}
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.doing, err)
 		}
 	}
-	return leaving, err
+	u.event(u.instance, corev1.EventTypeNormal, v1.ReasonUninstalled, u.farewell())
+	return nil
 }
 
-func (r *FluxInstanceReconciler) awaitGone(ctx context.Context, objects []*unstructured.Unstructured, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// steps are the way out. The controllers go first, so that nobody reacts to the rest; then Flux's objects are released from their finalizers,
+// which keeps what they deployed when they go along with their definitions.
+func (u *uninstall) steps() []step {
+	stop := step{"stopping the controllers", u.stopAll}
+	release := step{"releasing Flux objects from their finalizers", u.releaseAll}
+	releaseHere := step{fmt.Sprintf("releasing Flux objects in namespace %q from their finalizers", u.dying), u.releaseDying}
+	remove := []step{
+		{fmt.Sprintf("deleting %d objects", len(u.goes)), u.deleteAll},
+		{"waiting until everything is gone", u.await},
+	}
+	disown := step{fmt.Sprintf("letting go of %d objects that stay", len(u.stays)), u.disown}
+	switch endOf(u.instance) {
+	case v1.Orphan:
+		if u.dying == "" {
+			return []step{disown}
+		}
+		return []step{stop, disown, releaseHere}
+	case v1.DeleteControllers:
+		steps := append([]step{stop}, append(remove, disown)...)
+		if u.dying == "" {
+			return steps
+		}
+		return append(steps, releaseHere)
+	default:
+		return append([]step{stop, release}, remove...)
+	}
+}
+
+func (u *uninstall) stopAll(ctx context.Context) error {
+	return u.stop(ctx, ofKind(u.objects, "Deployment"))
+}
+
+func (u *uninstall) releaseAll(ctx context.Context) error {
+	return u.release(ctx, metav1.NamespaceAll)
+}
+
+// releaseDying is for objects whose definitions stay, in a namespace that goes: without a controller nobody else would release them.
+func (u *uninstall) releaseDying(ctx context.Context) error {
+	return u.release(ctx, u.dying)
+}
+
+func (u *uninstall) release(ctx context.Context, namespace string) error {
+	released, err := u.Applier.ReleaseFinalizersIn(ctx, namespace, u.definitions, func(released int) {
+		if released > 0 {
+			u.count(ctx, fmt.Sprintf("releasing Flux objects from their finalizers, %d so far", released))
+		}
+	})
+	if released > 0 {
+		log.FromContext(ctx).Info("released Flux objects from their finalizers", "count", released)
+	}
+	return err
+}
+
+func (u *uninstall) deleteAll(ctx context.Context) error {
+	var err error
+	u.leaving, err = u.delete(ctx, u.goes)
+	return err
+}
+
+// await waits until what was deleted is gone. While it waits it releases objects that came after the first time, and says what keeps the rest.
+func (u *uninstall) await(ctx context.Context) error {
+	for started := time.Now(); ; {
+		err := u.awaitGone(ctx, u.leaving, lookEvery)
+		remaining, late := errors.AsType[*apply.RemainingError](err)
+		if !late || ctx.Err() != nil {
+			return err
+		}
+		held, err := u.lookAtHeld(ctx)
+		if err != nil {
+			return errors.Join(remaining, err)
+		}
+		why := &leftError{remaining: remaining, held: held}
+		if time.Since(started) > goneTimeout {
+			return why
+		}
+		if held.total > 0 {
+			u.complain(ctx, why)
+		} else {
+			u.say(ctx, why.Error())
+		}
+	}
+}
+
+// lookAtHeld releases what has a finalizer of Flux since it was last looked at, and returns the objects that others hold.
+func (u *uninstall) lookAtHeld(ctx context.Context) (held, error) {
+	definitions := namesOf(ofKind(u.leaving, "CustomResourceDefinition"))
+	if len(definitions) == 0 {
+		return held{}, nil
+	}
+	if err := u.releaseAll(ctx); err != nil {
+		return held{}, err
+	}
+	first, total, err := u.Applier.Held(ctx, definitions)
+	return held{first, total}, err
+}
+
+func (u *uninstall) disown(ctx context.Context) error {
+	return u.Applier.Disown(ctx, u.stays)
+}
+
+// abandon tells what is left when the time is over.
+func (u *uninstall) abandon(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, lastLook)
 	defer cancel()
-	return r.Applier.WaitGone(ctx, objects)
+	first, total, heldErr := u.Applier.Held(ctx, namesOf(ofKind(u.goes, "CustomResourceDefinition")))
+	left := (&leftError{held: held{first, total}}).Error()
+	// The namespace is there to stay.
+	going := without(u.goes, "Namespace")
+	if err := u.awaitGone(ctx, going, lastLook/5); err != nil || heldErr != nil {
+		left = strings.TrimPrefix(errors.Join(err, heldErr).Error()+"; "+left, "; ")
+	}
+	message := fmt.Sprintf("Let go after %s, as the annotation %s says, with this left: %s", limit, v1.UninstallTimeoutAnnotation, oneLine(left))
+	u.event(u.instance, corev1.EventTypeWarning, v1.ReasonUninstallFailed, message)
+	log.FromContext(ctx).Info("gave an uninstall up", "after", limit, "left", left)
 }
 
-func (r *FluxInstanceReconciler) concludeUninstall(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, err error) (ctrl.Result, error) {
-	if ctx.Err() != nil {
-		return ctrl.Result{}, ctx.Err()
-	}
-	f := asFailure(retry(v1.ReasonUninstallFailed, err))
-	fail(instance, f)
-	r.event(instance, corev1.EventTypeWarning, f.reason, f.Error())
-	return ctrl.Result{}, errors.Join(f, status.save(ctx, instance))
+// say tells how far the uninstall is.
+func (u *uninstall) say(ctx context.Context, message string) {
+	u.watched.Renew()
+	u.told = time.Now()
+	progress(u.instance, v1.ReasonUninstalling, truncate(u.position+oneLine(message)+u.note, maxConditionMessage))
+	_ = u.status.save(ctx, u.instance) // progress that is not told holds nothing up
 }
 
-func ofKind(objects []*unstructured.Unstructured, kind string) []*unstructured.Unstructured {
-	var matching []*unstructured.Unstructured
-	for _, obj := range objects {
-		if obj.GetKind() == kind {
-			matching = append(matching, obj)
-		}
+// count is say for what changes often.
+func (u *uninstall) count(ctx context.Context, message string) {
+	u.watched.Renew()
+	if time.Since(u.told) >= progressEvery {
+		u.say(ctx, message)
 	}
-	return matching
 }
 
-func namesOf(objects []*unstructured.Unstructured) []string {
-	names := make([]string, 0, len(objects))
-	for _, obj := range objects {
-		names = append(names, obj.GetName())
+// complain says what keeps the uninstall from going on, and tells it by an event when it is news.
+func (u *uninstall) complain(ctx context.Context, err error) {
+	u.watched.Renew()
+	if saveErr := u.report(ctx, err); saveErr != nil {
+		log.FromContext(ctx).Error(saveErr, "saying what keeps an uninstall")
 	}
-	return names
+}
+
+// report writes a failure down.
+func (u *uninstall) report(ctx context.Context, err error) error {
+	before := readyMessage(u.instance)
+	f := asFailure(retry(v1.ReasonUninstallFailed, errors.New(oneLine(err.Error())+u.note)))
+	fail(u.instance, f)
+	if before != readyMessage(u.instance) {
+		log.FromContext(ctx).Info("an uninstall does not get on", "because", f.Error())
+		u.event(u.instance, corev1.EventTypeWarning, f.reason, f.Error())
+	}
+	return u.status.save(ctx, u.instance)
+}
+
+// farewell says how it ended.
+func (u *uninstall) farewell() string {
+	switch policy := endOf(u.instance); {
+	case policy == v1.Orphan && u.begun:
+		return fmt.Sprintf("Let go of what is there of %d objects: it keeps running without the operator; what was removed before is gone", len(u.stays))
+	case policy == v1.Orphan:
+		return fmt.Sprintf("Let go of %d objects and removed nothing: Flux keeps running without the operator", len(u.stays))
+	case policy == v1.DeleteControllers:
+		return fmt.Sprintf("Flux controllers removed: %d objects; the definitions, all Flux custom resources, and what Flux deployed stay", len(u.leaving))
+	default:
+		return fmt.Sprintf("Flux uninstalled: %d objects removed; what Flux deployed keeps running", len(u.leaving))
+	}
 }

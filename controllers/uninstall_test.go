@@ -55,7 +55,7 @@ func kustomization(ctx context.Context, name string) *unstructured.Unstructured 
 	obj.SetNamespace(namespace)
 	obj.SetName(name)
 	obj.SetFinalizers([]string{"finalizers.fluxcd.io"})
-	Expect(k8s.Create(ctx, obj)).To(Succeed())
+	createCustom(ctx, obj)
 	return obj
 }
 

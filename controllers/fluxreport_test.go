@@ -1,0 +1,161 @@
+package controllers_test
+
+import (
+	"context"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/controllers"
+	"github.com/flux-autopilot/flux-operator/pkg/apply"
+	"github.com/flux-autopilot/flux-operator/pkg/report"
+)
+
+// startReporter runs the FluxReport controller alone, counting its requests, until the returned function is called. Its requests go through the wires.
+func startReporter(wires ...transport.WrapperFunc) (stop func()) {
+	_, stop = runReporter(wires...)
+	return stop
+}
+
+// runReporter does it and returns the reconciler as well.
+func runReporter(wires ...transport.WrapperFunc) (reporter *controllers.FluxReportReconciler, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	config := rest.CopyConfig(testEnv.Config)
+	config.QPS = -1
+	config.Wrap(requests.count)
+	for _, wire := range wires {
+		config.Wrap(wire)
+	}
+	here := map[string]cache.Config{namespace: {}}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+		Controller: skipNameValidation(),
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+			&v1.FluxReport{}: {Namespaces: here}, &appsv1.Deployment{}: {Namespaces: here},
+		}},
+	})
+	Expect(err).NotTo(HaveOccurred())
+	writer, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: scheme, Mapper: mgr.GetRESTMapper()})
+	Expect(err).NotTo(HaveOccurred())
+	observer, err := report.NewObserver(mgr.GetConfig(), mgr.GetHTTPClient(), report.ObserverOptions{})
+	Expect(err).NotTo(HaveOccurred())
+	reporter = &controllers.FluxReportReconciler{
+		Client: mgr.GetClient(), Reader: writer, Observer: observer, Applier: apply.New(writer, apply.Options{}), Namespace: namespace,
+		Operator: v1.OperatorInfo{APIVersion: v1.GroupVersion.String(), Version: "1.2.3", Platform: "linux/amd64"},
+		Cluster:  v1.ClusterInfo{ServerVersion: "v1.36.3", Platform: "linux/amd64"},
+	}
+	Expect(reporter.SetupWithManager(mgr, controllers.Backoff{Min: 50 * time.Millisecond, Max: time.Second})).To(Succeed())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	return reporter, func() {
+		cancel()
+		Eventually(done, soon).Should(Receive(Not(HaveOccurred())))
+	}
+}
+
+// reported reads the report.
+func reported(g Gomega, ctx context.Context) *v1.FluxReport { //nolint:revive // context-as-argument: Gomega comes first
+	found := &v1.FluxReport{}
+	g.Expect(k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1.DefaultInstanceName}, found)).To(Succeed())
+	return found
+}
+
+var _ = Describe("a FluxReport", func() {
+	AfterEach(func(ctx context.Context) {
+		Expect(client.IgnoreNotFound(k8s.Delete(ctx, &v1.FluxReport{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1.DefaultInstanceName}}))).To(Succeed())
+	})
+
+	It("is made at the start, made again when it is gone, and costs nothing while nothing changes", func(ctx context.Context) {
+		DeferCleanup(startReporter())
+		Eventually(func(g Gomega) {
+			found := reported(g, ctx)
+			g.Expect(found.Spec.Distribution.Status).To(Equal("Not Installed"))
+			g.Expect(found.Spec.Operator.Version).To(Equal("1.2.3"))
+			g.Expect(found.Spec.Cluster.ServerVersion).To(Equal("v1.36.3"))
+			ready := apimeta.FindStatusCondition(found.Status.Conditions, "Ready")
+			g.Expect(ready).NotTo(BeNil())
+			g.Expect(ready.Status).To(Equal(metav1.ConditionTrue), ready.Message)
+		}, soon, tick).Should(Succeed())
+
+		Expect(k8s.Delete(ctx, reported(Default, ctx))).To(Succeed())
+		Eventually(func(g Gomega) { reported(g, ctx) }, soon, tick).Should(Succeed())
+
+		Eventually(func(g Gomega) {
+			before := requests.sent.Load()
+			g.Consistently(requests.sent.Load, 4*time.Second, time.Second).Should(Equal(before))
+		}, soon).Should(Succeed())
+	})
+
+	It("tells of controllers that are not ready, and answers a request", func(ctx context.Context) {
+		DeferCleanup(startReporter())
+		deployment := controllerSelecting("source-controller", "")
+		Expect(k8s.Create(ctx, deployment)).To(Succeed())
+		DeferCleanup(func(ctx context.Context) { Expect(k8s.Delete(ctx, deployment)).To(Succeed()) })
+		Eventually(func(g Gomega) {
+			components := reported(g, ctx).Spec.ComponentsStatus
+			g.Expect(components).To(HaveLen(1))
+			g.Expect(components[0].Name).To(Equal("source-controller"))
+			g.Expect(components[0].Ready).To(BeFalse())
+			g.Expect(components[0].Image).To(Equal("example.com/source-controller:v1"))
+		}, soon, tick).Should(Succeed())
+		becomeAvailable(ctx)
+		Eventually(func(g Gomega) { g.Expect(reported(g, ctx).Spec.ComponentsStatus[0].Ready).To(BeTrue()) },
+			soon, tick).Should(Succeed())
+
+		By("losing the label of the controller, beside a Deployment of somebody else")
+		stranger := controllerSelecting("stranger", "")
+		stranger.Labels = nil
+		Expect(k8s.Create(ctx, stranger)).To(Succeed())
+		DeferCleanup(func(ctx context.Context) { Expect(k8s.Delete(ctx, stranger)).To(Succeed()) })
+		Expect(k8s.Patch(ctx, deployment, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":null}}`)))).To(Succeed())
+		components := func(g Gomega) []v1.FluxComponentStatus { return reported(g, ctx).Spec.ComponentsStatus }
+		Eventually(components, soon, tick).Should(BeEmpty(), "no instance owns it")
+		instance := newInstance(nil)
+		Expect(k8s.Create(ctx, instance)).To(Succeed())
+		DeferCleanup(func(ctx context.Context) { Expect(k8s.Delete(ctx, fetch(ctx))).To(Succeed()) })
+		instance.Status.Inventory = &v1.ResourceInventory{Entries: []v1.ResourceRef{{ID: namespace + "_source-controller_apps_Deployment", Version: "v1"}}}
+		Expect(k8s.Status().Update(ctx, instance)).To(Succeed())
+		Eventually(components, soon, tick).Should(ConsistOf(HaveField("Name", "source-controller")))
+
+		base := reported(Default, ctx)
+		asked := base.DeepCopy()
+		asked.Annotations = map[string]string{"reconcile.fluxcd.io/requestedAt": "now"}
+		Expect(k8s.Patch(ctx, asked, client.MergeFrom(base))).To(Succeed())
+		Eventually(func(g Gomega) { g.Expect(reported(g, ctx).Status.LastHandledReconcileAt).To(Equal("now")) },
+			soon, tick).Should(Succeed())
+	})
+
+	It("stays as it is while it is disabled, and the metrics go on", func(ctx context.Context) {
+		reporter, stop := runReporter()
+		DeferCleanup(stop)
+		Eventually(func(g Gomega) { g.Expect(reported(g, ctx).Spec.ComponentsStatus).To(BeEmpty()) }, soon, tick).Should(Succeed())
+		annotate := func(value string) {
+			GinkgoHelper()
+			patch := `{"metadata":{"annotations":{"` + v1.ReconcileAnnotation + `":` + value + `}}}`
+			Expect(k8s.Patch(ctx, reported(Default, ctx), client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
+		}
+		annotate(`"disabled"`)
+		deployment := controllerSelecting("source-controller", "")
+		Expect(k8s.Create(ctx, deployment)).To(Succeed())
+		DeferCleanup(func(ctx context.Context) { Expect(k8s.Delete(ctx, deployment)).To(Succeed()) })
+		Eventually(reporter.Components, soon, tick).Should(ConsistOf(HaveField("Ready", false)))
+		becomeAvailable(ctx)
+		Eventually(reporter.Components, soon, tick).Should(ConsistOf(HaveField("Ready", true)))
+		Expect(reported(Default, ctx).Spec.ComponentsStatus).To(BeEmpty())
+
+		annotate("null")
+		Eventually(func(g Gomega) { g.Expect(reported(g, ctx).Spec.ComponentsStatus).To(HaveLen(1)) }, soon, tick).Should(Succeed())
+	})
+})

@@ -75,26 +75,33 @@ func (b buildInstance) run(ctx context.Context, in io.Reader, out io.Writer) err
 		return err
 	}
 	defer opened.Close()
-	set, err := buildSet(opened.Catalog, instance, "", preflight.Facts{})
+	set, err := buildSet(opened.Catalog, instance, known{})
 	if err != nil {
 		return fmt.Errorf("building %q: %w", b.source.file, err)
 	}
 	return write(out, set)
 }
 
-// buildSet is the part of the operator's pipeline that needs no cluster. What is known of one goes in: the release that runs there,
-// empty for none, and the facts.
-func buildSet(catalog *artifact.Catalog, instance *v1.FluxInstance, running string, facts preflight.Facts) (*render.Set, error) {
+// known is what a cluster tells before an instance is built for it. The zero value is no cluster.
+type known struct {
+	// running is the release that runs there, empty for none.
+	running  string
+	facts    preflight.Facts
+	platform render.Platform
+}
+
+// buildSet is the part of the operator's pipeline that needs no cluster.
+func buildSet(catalog *artifact.Catalog, instance *v1.FluxInstance, there known) (*render.Set, error) {
 	release, err := version.Select(instance.Spec.Distribution.Version, catalog.Versions)
 	if err != nil {
 		return nil, fmt.Errorf("spec.distribution.version: %w", err)
 	}
-	if err := version.CheckTransition(running, release); err != nil {
+	if err := version.CheckTransition(there.running, release); err != nil {
 		return nil, fmt.Errorf("spec.distribution.version: %w", err)
 	}
-	set, err := render.Render(catalog.FS, release, instance)
+	set, err := there.platform.Render(catalog.FS, release, instance)
 	if err != nil {
 		return nil, err
 	}
-	return set, preflight.Check(instance, set, facts)
+	return set, preflight.Check(instance, set, there.facts)
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,9 +32,9 @@ func (f *clusterFlags) bind(cmd *cobra.Command) {
 	must(cmd.MarkFlagFilename("kubeconfig"))
 }
 
-// cluster is what the objects of an instance are compared with. It is only read.
+// cluster is what the objects of an instance are compared with, or saved from and put back into.
 type cluster struct {
-	client    client.Client
+	client    client.WithWatch
 	discovery *discovery.DiscoveryClient
 }
 
@@ -41,6 +44,9 @@ func (f *clusterFlags) connect(timeout time.Duration, warnings io.Writer) (*clus
 	rules.ExplicitPath = f.kubeconfig
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: f.context}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("there is no kubeconfig, or it has no current context: name a file with --kubeconfig or $KUBECONFIG, a context with --context")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
 	}
@@ -48,10 +54,10 @@ func (f *clusterFlags) connect(timeout time.Duration, warnings io.Writer) (*clus
 	config.Timeout = timeout
 	config.WarningHandler = rest.NewWarningWriter(warnings, rest.WarningWriterOptions{Deduplicate: true})
 	scheme := runtime.NewScheme()
-	if err := v1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(v1.AddToScheme(scheme), appsv1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
-	c, err := client.New(config, client.Options{Scheme: scheme})
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", config.Host, err)
 	}

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 	"github.com/flux-autopilot/flux-operator/pkg/inventory"
-	"github.com/flux-autopilot/flux-operator/pkg/preflight"
+	"github.com/flux-autopilot/flux-operator/pkg/render"
 	"github.com/flux-autopilot/flux-operator/pkg/version"
 )
 
@@ -57,6 +58,10 @@ server-side apply dry run, in the name of the operator. One line is printed for 
 Deleted are only objects that the operator would delete: those that carry its labels and are not annotated
 fluxcd.controlplane.io/prune: disabled. The FluxInstance itself is not listed. What a dry run cannot tell is not shown:
 that the operator removes fields set with kubectl or Helm, and that it leaves replicas to an autoscaler.
+
+What the operator hands on from its own environment, a proxy, authorities and the images of its bundle, is learnt from its
+Deployment in the namespace of the instance. Where that cannot be read the output says so on standard error, and what is
+handed on shows up as if it would be taken away.
 
 The dry runs need the permissions to read and to patch the objects.
 
@@ -108,11 +113,11 @@ func (d diffInstance) run(ctx context.Context, in io.Reader, out, warnings io.Wr
 	if err != nil {
 		return inTime(ctx, err)
 	}
-	facts, err := target.facts(ctx)
+	there, err := target.known(ctx, instance, running, warnings)
 	if err != nil {
 		return inTime(ctx, err)
 	}
-	set, err := buildSet(opened.Catalog, instance, running.version, facts)
+	set, err := buildSet(opened.Catalog, instance, there)
 	if err != nil {
 		return fmt.Errorf("building %q: %w", d.source.file, err)
 	}
@@ -169,17 +174,44 @@ func readRunning(live *v1.FluxInstance) (running, error) {
 	return running{version: revision.Version, owned: owned}, nil
 }
 
-// facts are what preflight needs to know of the cluster. Where the operator runs is not known here.
-func (c *cluster) facts(ctx context.Context) (preflight.Facts, error) {
+// known asks the cluster what the operator would know of it. What cannot be learnt of the operator itself is told, and left out.
+func (c *cluster) known(ctx context.Context, instance *v1.FluxInstance, running running, told io.Writer) (known, error) {
+	there := known{running: running.version}
 	text, err := c.discovery.RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
 	if err != nil {
-		return preflight.Facts{}, fmt.Errorf("asking for the Kubernetes version: %w", err)
+		return there, fmt.Errorf("asking for the Kubernetes version: %w", err)
 	}
 	var answer struct {
 		GitVersion string `json:"gitVersion"`
 	}
 	if err := json.Unmarshal(text, &answer); err != nil {
-		return preflight.Facts{}, fmt.Errorf("asking for the Kubernetes version: %w", err)
+		return there, fmt.Errorf("asking for the Kubernetes version: %w", err)
 	}
-	return preflight.Facts{KubernetesVersion: answer.GitVersion}, nil
+	there.facts.KubernetesVersion = answer.GitVersion
+	kind, err := c.kind(ctx)
+	if err != nil {
+		return there, err
+	}
+	there.platform, err = c.handedOn(ctx, instance.Namespace, kind)
+	if err != nil && ctx.Err() != nil {
+		return there, err
+	}
+	if err != nil {
+		fmt.Fprintf(told, "what the operator hands on from its own environment is left out, and shows up as if it would be taken away: %v\n", err)
+		there.platform = render.Platform{}
+	}
+	there.platform.Type = kind
+	return there, nil
+}
+
+// kind is the type of the cluster where it is OpenShift, else empty.
+func (c *cluster) kind(ctx context.Context) (string, error) {
+	err := c.discovery.RESTClient().Get().AbsPath("/apis/" + render.OpenShiftGroup).Do(ctx).Error()
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("asking for the API group %q: %w", render.OpenShiftGroup, err)
+	}
+	return openshift, nil
 }

@@ -15,6 +15,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,8 +28,8 @@ import (
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 	"github.com/flux-autopilot/flux-operator/pkg/artifact"
 	"github.com/flux-autopilot/flux-operator/pkg/inventory"
-	"github.com/flux-autopilot/flux-operator/pkg/preflight"
 	"github.com/flux-autopilot/flux-operator/pkg/render"
+	"github.com/flux-autopilot/flux-operator/test/testbed/definitions"
 )
 
 const synced = head + "spec:\n  distribution: {version: 2.x, registry: ghcr.io/fluxcd}\n  components: [source-controller, kustomize-controller]\n" +
@@ -54,6 +55,9 @@ var _ = BeforeSuite(func() {
 	config, err := testEnv.Start()
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(testEnv.Stop()).To(Succeed()) })
+	nudging, stop := context.WithCancel(context.Background())
+	DeferCleanup(stop)
+	Expect(definitions.Nudge(nudging, config, GinkgoWriter.Printf)).To(Succeed())
 	scheme := runtime.NewScheme()
 	Expect(clientscheme.AddToScheme(scheme)).To(Succeed())
 	Expect(v1.AddToScheme(scheme)).To(Succeed())
@@ -93,7 +97,7 @@ func setOf(ctx context.Context) *render.Set {
 	Expect(err).NotTo(HaveOccurred())
 	catalog, err := artifact.Builtin(distribution)
 	Expect(err).NotTo(HaveOccurred())
-	set, err := buildSet(catalog, instance, "", preflight.Facts{})
+	set, err := buildSet(catalog, instance, known{})
 	Expect(err).NotTo(HaveOccurred())
 	return set
 }
@@ -198,6 +202,34 @@ var _ = Describe("diff instance", Ordered, func() {
 		Expect(out).To(MatchRegexp(`(?m)^\+.*ignoreFields: `))
 		Expect(out).To(MatchRegexp(`(?m)^-.*image: example.com/other:v1\n`))
 		Expect(out).NotTo(MatchRegexp(`(?m)^[-+].*memory`))
+	})
+
+	It("renders for OpenShift where the cluster is one", func(ctx SpecContext) {
+		typeOf := func(ctx context.Context) (string, error) {
+			target, err := (&clusterFlags{kubeconfig: kubeconfig}).connect(time.Minute, GinkgoWriter)
+			if err != nil {
+				return "", err
+			}
+			return target.kind(ctx)
+		}
+		Expect(typeOf(ctx)).To(BeEmpty())
+		constraints := &apiextensionsv1.CustomResourceDefinition{
+			ObjectMeta: metav1.ObjectMeta{Name: "constraints." + render.OpenShiftGroup},
+			Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+				Group: render.OpenShiftGroup, Scope: apiextensionsv1.ClusterScoped,
+				Names: apiextensionsv1.CustomResourceDefinitionNames{Plural: "constraints", Kind: "Constraint"},
+				Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true, Schema: &apiextensionsv1.CustomResourceValidation{
+					OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object"},
+				}}},
+			},
+		}
+		installed, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{constraints}})
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(func(ctx SpecContext) {
+			Expect(envtest.UninstallCRDs(testEnv.Config, envtest.CRDInstallOptions{CRDs: installed})).To(Succeed())
+			Eventually(typeOf).WithContext(ctx).WithTimeout(time.Minute).Should(BeEmpty())
+		})
+		Eventually(typeOf).WithContext(ctx).WithTimeout(time.Minute).Should(Equal("openshift"))
 	})
 
 	It("shows what would be deleted, without the values of Secrets", func(ctx SpecContext) {

@@ -83,7 +83,7 @@ func readImages(tree fs.FS, release, variant string) (*imageList, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }() // nothing was written, so closing cannot lose anything
-	content, err := readBounded(name, file)
+	content, err := readBounded(name, file, maxFile)
 	if err != nil {
 		return nil, err
 	}

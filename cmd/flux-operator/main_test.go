@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/pkg/migrate"
 )
 
 // releases is the distribution that the tests of render use.
@@ -191,5 +192,28 @@ func TestDistributionHasADefault(t *testing.T) {
 	t.Setenv("DISTRIBUTION_DIR", "")
 	if _, err := run(t, good, "build", "instance", "-f", "-"); err == nil || !strings.Contains(err.Error(), `"dist/distribution"`) || !strings.Contains(err.Error(), "--distribution") {
 		t.Errorf("a missing distribution gives %v", err)
+	}
+}
+
+// TestNoKubeconfig: what is said names the flags of this tool.
+func TestNoKubeconfig(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	if _, err := run(t, "", "snapshot", "list"); err == nil || !strings.Contains(err.Error(), "--kubeconfig") {
+		t.Errorf("a missing kubeconfig gives the error %v", err)
+	}
+}
+
+// TestReportSaysThatItIsCut: nobody takes the settings that a report lists for all that there are.
+func TestReportSaysThatItIsCut(t *testing.T) {
+	report := &v1.AdoptionStatus{Objects: 100}
+	for range migrate.MaxListed {
+		report.Losses = append(report.Losses, v1.AdoptionLoss{Object: "ConfigMap/x", Manager: "helm", Fields: []string{".data.a"}})
+	}
+	for cut, losses := range map[bool][]v1.AdoptionLoss{true: report.Losses, false: report.Losses[1:]} {
+		var out bytes.Buffer
+		report.Losses = losses
+		if err := writeReport(&out, report); err != nil || strings.Contains(out.String(), "and maybe more") != cut {
+			t.Errorf("%d losses, %v: %s", len(losses), err, &out)
+		}
 	}
 }

@@ -22,12 +22,22 @@ so what is printed here is byte for byte what the operator applies.`,
   # What would that change in the cluster of the current kubeconfig?
   flux-operator diff instance -f flux.yaml --distribution dist/distribution
 
+  # What would it mean to let the operator take over the Flux of that cluster?
+  flux-operator adopt --dry-run
+
   # Is the file right? Nothing is printed when it is, the first problems when it is not.
   flux-operator build instance -f flux.yaml --distribution dist/distribution > /dev/null
 
   # What has to be in the registry of a closed network? Put it there.
   flux-operator distro mirror registry.example.com/flux --distribution dist/distribution --dry-run
   flux-operator distro mirror registry.example.com/flux --distribution dist/distribution
+
+  # How is Flux in that cluster?
+  flux-operator report
+
+  # Save the instance and all Flux custom resources, and put them back.
+  flux-operator snapshot create
+  flux-operator snapshot restore NAME --dry-run
 
   # Complete commands with the tab key in this shell.
   source <(flux-operator completion bash)`,
@@ -36,7 +46,7 @@ so what is printed here is byte for byte what the operator applies.`,
 		Args:          cobra.NoArgs,
 		RunE:          help,
 	}
-	root.AddCommand(newBuildCommand(), newDiffCommand(), newDistroCommand(), newVersionCommand())
+	root.AddCommand(newAdoptCommand(), newBuildCommand(), newDiffCommand(), newDistroCommand(), newReportCommand(), newSnapshotCommand(), newVersionCommand())
 	return root
 }
 

@@ -21,13 +21,19 @@ type source struct {
 
 // bind gives the command the flags of a source.
 func (s *source) bind(cmd *cobra.Command) {
+	s.bindOptional(cmd)
+	cmd.Flags().Lookup("filename").Usage += " (required)"
+	must(cmd.MarkFlagRequired("filename"))
+}
+
+// bindOptional is bind for a command that knows what to do without a file.
+func (s *source) bindOptional(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVarP(&s.file, "filename", "f", "", "file with the FluxInstance, - for standard input (required)")
+	flags.StringVarP(&s.file, "filename", "f", "", "file with the FluxInstance, - for standard input")
 	flags.StringVar(&s.origin.address, "distribution", cmp.Or(os.Getenv("DISTRIBUTION_DIR"), "dist/distribution"),
 		"folder with the releases, flux/<version>/ and flux-images/<version>/, or oci:// address of an artifact that holds them; $DISTRIBUTION_DIR sets the default")
 	s.origin.bind(cmd)
 	flags.StringVarP(&s.namespace, "namespace", "n", v1.DefaultNamespace, "namespace of the instance where the file names none")
-	must(cmd.MarkFlagRequired("filename"))
 	must(cmd.MarkFlagFilename("filename", "yaml", "yml", "json"))
 	must(cmd.MarkFlagDirname("distribution"))
 }
@@ -61,7 +67,7 @@ func readFile(name string, in io.Reader) ([]byte, error) {
 	if name != "-" {
 		return readNamed(name)
 	}
-	return readBounded(name, in)
+	return readBounded(name, in, maxFile)
 }
 
 func readNamed(name string) ([]byte, error) {
@@ -70,16 +76,16 @@ func readNamed(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return readBounded(name, file)
+	return readBounded(name, file, maxFile)
 }
 
-func readBounded(name string, in io.Reader) ([]byte, error) {
-	content, err := io.ReadAll(io.LimitReader(in, maxFile+1))
+func readBounded(name string, in io.Reader, limit int64) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(in, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", name, err)
 	}
-	if len(content) > maxFile {
-		return nil, fmt.Errorf("reading %q: it is larger than %d bytes", name, maxFile)
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("reading %q: it is larger than %d bytes", name, limit)
 	}
 	return content, nil
 }

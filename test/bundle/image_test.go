@@ -1,0 +1,81 @@
+package bundle_test
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"github.com/flux-autopilot/flux-operator/test/bundle"
+)
+
+func TestTheImageHoldsTheBundle(t *testing.T) {
+	image, err := bundle.Image(inCheckout(t, "bundle"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(shipped(t).Annotations, config.Config.Labels); diff != "" {
+		t.Error(diff)
+	}
+	content := mutate.Extract(image)
+	defer content.Close()
+	files := map[string]int{}
+	for reader := tar.NewReader(content); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header.Typeflag == tar.TypeReg {
+			files[header.Name] = int(header.Size)
+		}
+	}
+	want := shipped(t).Sizes
+	delete(want, "release-config.yaml") // for the catalog's pipeline, not for the image
+	if diff := cmp.Diff(want, files); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheSameBundleIsTheSameImage(t *testing.T) {
+	var digests []string
+	for range 2 {
+		image, err := bundle.Image(inCheckout(t, "bundle"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest, err := image.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, digest.String())
+	}
+	if len(slices.Compact(digests)) != 1 {
+		t.Errorf("two images of one bundle differ: %v", digests)
+	}
+}
+
+func TestOnlyKnownWarningsAreExplained(t *testing.T) {
+	for _, tc := range []struct {
+		finding bundle.Finding
+		want    bool
+	}{
+		{bundle.Finding{Type: "warning", Message: "Value x: CSV contains permissions to create CRD. An Operator …"}, true},
+		{bundle.Finding{Type: "error", Message: "Value x: CSV contains permissions to create CRD. An Operator …"}, false},
+		{bundle.Finding{Type: "warning", Message: "csv.Spec.minKubeVersion is not informed"}, false},
+	} {
+		if _, got := tc.finding.Explained(); got != tc.want {
+			t.Errorf("%v: explained is %t", tc.finding, got)
+		}
+	}
+}

@@ -1,0 +1,308 @@
+package bundle_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	sigsyaml "sigs.k8s.io/yaml"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
+	"github.com/flux-autopilot/flux-operator/distribution"
+	"github.com/flux-autopilot/flux-operator/test/bundle"
+	"github.com/flux-autopilot/flux-operator/tools"
+)
+
+const stale = "the bundle is stale, run make bundle (-config +bundle):\n%s"
+
+// folder makes a folder with files.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// decode reads the first document of a file.
+func decode(t *testing.T, path string, into any) {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := yaml.NewYAMLOrJSONDecoder(file, 4096).Decode(into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// decodeStrictly reads a file with no other keys than those that are asked for.
+func decodeStrictly(t *testing.T, path string, into any) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sigsyaml.UnmarshalStrict(content, into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+func TestRightsAreThoseOfConfig(t *testing.T) {
+	b := shipped(t)
+	var cluster rbacv1.ClusterRole
+	decode(t, inCheckout(t, "config", "rbac", "cluster_role.yaml"), &cluster)
+	permissions := b.CSV.Spec.Install.Spec.ClusterPermissions
+	if len(permissions) != 1 || permissions[0].ServiceAccountName != "flux-operator" {
+		t.Fatalf("want the rights of one account, got %v", permissions)
+	}
+	if diff := cmp.Diff(cluster.Rules, permissions[0].Rules); diff != "" {
+		t.Errorf(stale, diff)
+	}
+	var role rbacv1.Role
+	decode(t, inCheckout(t, "config", "rbac", "role.yaml"), &role)
+	got, err := b.Role()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(role.Rules, got.Rules); diff != "" {
+		t.Errorf(stale, diff)
+	}
+}
+
+func TestTheRoleIsBoundToTheAccountOfTheOperator(t *testing.T) {
+	for _, object := range shipped(t).Others {
+		if object.GetKind() != "RoleBinding" {
+			continue
+		}
+		want := map[string]any{
+			"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "flux-operator"},
+			"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": "flux-operator"}},
+		}
+		got := map[string]any{"roleRef": object.Object["roleRef"], "subjects": object.Object["subjects"]}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		return
+	}
+	t.Error("there is no RoleBinding")
+}
+
+func TestDefinitionsAreThoseOfConfig(t *testing.T) {
+	b := shipped(t)
+	files, err := filepath.Glob(inCheckout(t, "config", "crd", "bases", "*.yaml"))
+	if err != nil || len(files) != len(b.CRDs) {
+		t.Fatalf("the bundle has %d definitions and config %d (%v)", len(b.CRDs), len(files), err)
+	}
+	for i, file := range files {
+		var want apiextensionsv1.CustomResourceDefinition
+		decode(t, file, &want)
+		if diff := cmp.Diff(want.Spec, b.CRDs[i].Spec); diff != "" {
+			t.Errorf(stale, diff)
+		}
+	}
+}
+
+func TestImagesAreThoseOfTheNewestRelease(t *testing.T) {
+	catalog, err := distribution.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := catalog.Releases[len(catalog.Releases)-1]
+	var want, got []string
+	for _, component := range newest.Components {
+		digest := newest.Images[distribution.UpstreamAlpine].Digests[component.Name]
+		want = append(want, "ghcr.io/fluxcd/"+component.Name+"@"+digest)
+	}
+	b := shipped(t)
+	for _, image := range b.CSV.Spec.RelatedImages[1:] {
+		got = append(got, image.Image)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf(stale, diff)
+	}
+	var variables []string
+	for _, variable := range b.CSV.Spec.Install.Spec.Deployments[0].Spec.Template.Spec.Containers[0].Env {
+		if strings.HasPrefix(variable.Name, "RELATED_IMAGE_") {
+			variables = append(variables, variable.Value)
+		}
+	}
+	if diff := cmp.Diff(want, variables); diff != "" {
+		t.Errorf(stale, diff)
+	}
+}
+
+func TestOldestKubernetesIsTheOldestTested(t *testing.T) {
+	versions := tools.KubernetesVersions()
+	if want, got := versions[len(versions)-1]+".0", shipped(t).CSV.Spec.MinKubeVersion; got != want {
+		t.Errorf("minKubeVersion is %s, and %s is the oldest that is tested", got, want)
+	}
+}
+
+func TestTheImageHasTheAnnotationsAsLabels(t *testing.T) {
+	content, err := os.ReadFile(inCheckout(t, "bundle.Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]string{}
+	for line := range strings.Lines(string(content)) {
+		if label, found := strings.CutPrefix(strings.TrimSpace(line), "LABEL "); found {
+			key, value, _ := strings.Cut(label, "=")
+			labels[key] = value
+		}
+	}
+	if diff := cmp.Diff(shipped(t).Annotations, labels); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheTemplateLeadsToTheBundle(t *testing.T) {
+	b := shipped(t)
+	file, err := os.Open(inCheckout(t, "catalog", "catalog-templates", "stable.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var template struct {
+		Entries []struct {
+			Schema  string         `json:"schema"`
+			Image   string         `json:"image"`
+			Entries []bundle.Entry `json:"entries"`
+		} `json:"entries"`
+	}
+	if err := yaml.NewYAMLOrJSONDecoder(file, 4096).Decode(&template); err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range template.Entries {
+		if block.Schema == "olm.channel" {
+			newest := block.Entries[len(block.Entries)-1]
+			want := bundle.Entry{Name: b.CSV.Name, Replaces: b.CSV.Spec.Replaces, SkipRange: b.CSV.Annotations["olm.skipRange"]}
+			if diff := cmp.Diff(want, newest); diff != "" {
+				t.Errorf("the last entry of the channel is not the bundle (-bundle +template):\n%s", diff)
+			}
+		}
+	}
+	last := template.Entries[len(template.Entries)-1]
+	if want := "ghcr.io/flux-autopilot/flux-operator-bundle:v" + b.Version(); last.Image != want {
+		t.Errorf("the last bundle of the template is %q and not %q", last.Image, want)
+	}
+}
+
+// TestTheCommunityCatalogsCanRenderTheTemplate looks at what their pipeline reads: who reviews, which template is for which catalogs, and what a
+// version adds to it. An unknown key fails there.
+func TestTheCommunityCatalogsCanRenderTheTemplate(t *testing.T) {
+	//nolint:tagliatelle // the pipeline calls them so
+	var pipeline struct {
+		Reviewers []string `json:"reviewers"`
+		FBC       struct {
+			Enabled  bool   `json:"enabled"`
+			Strategy string `json:"version_promotion_strategy"`
+			Mapping  []struct {
+				Template string   `json:"template_name"`
+				Type     string   `json:"type"`
+				Catalogs []string `json:"catalog_names"`
+			} `json:"catalog_mapping"`
+		} `json:"fbc"`
+	}
+	decodeStrictly(t, inCheckout(t, "catalog", "ci.yaml"), &pipeline)
+	strategies := []string{"never", "always", "review-needed"}
+	if len(pipeline.Reviewers) == 0 || !pipeline.FBC.Enabled || !slices.Contains(strategies, pipeline.FBC.Strategy) || len(pipeline.FBC.Mapping) != 1 {
+		t.Fatalf("want reviewers, one mapping and a strategy of %v, got %+v", strategies, pipeline)
+	}
+	mapping := pipeline.FBC.Mapping[0]
+	if oldest := shipped(t).Annotations["com.redhat.openshift.versions"]; len(mapping.Catalogs) == 0 || mapping.Catalogs[0] != oldest || !slices.IsSorted(mapping.Catalogs) {
+		t.Errorf("the catalogs are %v, and the bundle is for OpenShift from %s on", mapping.Catalogs, oldest)
+	}
+	var template struct {
+		Schema  string `json:"schema"`
+		Entries []any  `json:"entries"`
+	}
+	decodeStrictly(t, inCheckout(t, "catalog", "catalog-templates", mapping.Template), &template)
+	if template.Schema != mapping.Type {
+		t.Errorf("%s is of the type %q and said to be %q", mapping.Template, template.Schema, mapping.Type)
+	}
+
+	//nolint:tagliatelle // the pipeline calls them so
+	var release struct {
+		Templates []struct {
+			Template  string   `json:"template_name"`
+			Channels  []string `json:"channels"`
+			Replaces  string   `json:"replaces"`
+			SkipRange string   `json:"skipRange"`
+		} `json:"catalog_templates"`
+	}
+	decodeStrictly(t, inCheckout(t, "bundle", "release-config.yaml"), &release)
+	if len(release.Templates) != 1 || release.Templates[0].Template != mapping.Template || !slices.Equal(release.Templates[0].Channels, []string{"stable"}) {
+		t.Errorf("the version is added to %+v and not to the channel stable of %s", release.Templates, mapping.Template)
+	}
+}
+
+// TestEveryFieldIsDescribed wants a descriptor for every field that a type of this project has. The fields of other projects' types cannot carry the
+// markers that descriptors are made of; the field that holds such a type has one.
+func TestEveryFieldIsDescribed(t *testing.T) {
+	tops := map[string][2]reflect.Type{
+		v1.FluxInstanceKind: {reflect.TypeFor[v1.FluxInstanceSpec](), reflect.TypeFor[v1.FluxInstanceStatus]()},
+		v1.FluxReportKind:   {reflect.TypeFor[v1.FluxReportSpec](), reflect.TypeFor[v1.FluxReportStatus]()},
+	}
+	kinds := shipped(t).CSV.Spec.Kinds.Owned
+	if len(kinds) != len(tops) {
+		t.Fatalf("%d kinds are owned and %d are checked", len(kinds), len(tops))
+	}
+	for _, kind := range kinds {
+		for i, descriptors := range [][]bundle.Descriptor{kind.SpecDescriptors, kind.StatusDescriptors} {
+			var described []string
+			for _, descriptor := range descriptors {
+				described = append(described, descriptor.Path)
+			}
+			slices.Sort(described)
+			fields := fieldsOf(tops[kind.Kind][i], "")
+			slices.Sort(fields)
+			if diff := cmp.Diff(fields, described); diff != "" {
+				t.Errorf("%s: a field has no marker +operator-sdk:csv, or make bundle was not run (-types +bundle):\n%s", kind.Kind, diff)
+			}
+		}
+	}
+}
+
+// fieldsOf lists the paths of the fields of a type of this project, in the words of descriptors: items are entered by [0].
+func fieldsOf(t reflect.Type, prefix string) []string {
+	var paths []string
+	for field := range t.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		inner, items := field.Type, ""
+		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
+			if inner.Kind() == reflect.Slice {
+				items = "[0]"
+			}
+			inner = inner.Elem()
+		}
+		ours := inner.Kind() == reflect.Struct && inner.PkgPath() == reflect.TypeFor[v1.FluxInstance]().PkgPath()
+		if field.Anonymous {
+			if ours {
+				paths = append(paths, fieldsOf(inner, prefix)...)
+			}
+			continue
+		}
+		paths = append(paths, prefix+name)
+		if ours {
+			paths = append(paths, fieldsOf(inner, fmt.Sprintf("%s%s%s.", prefix, name, items))...)
+		}
+	}
+	return paths
+}

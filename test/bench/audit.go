@@ -20,7 +20,7 @@ const (
 	// quietFor is how long somebody must send nothing to be taken for done. Events are sent within this time after what they tell of.
 	quietFor = time.Second
 	// quietLimit bounds the wait for that.
-	quietLimit = 30 * time.Second
+	quietLimit = 90 * time.Second
 )
 
 // request is one line of the audit log that begins a request.

@@ -15,9 +15,9 @@ import (
 
 const (
 	// limit bounds a whole run; a loaded machine needs a third of it.
-	limit = 20 * time.Minute
+	limit = 40 * time.Minute
 	// apartLimit bounds what is measured in a fresh process.
-	apartLimit = time.Minute
+	apartLimit = 6 * time.Minute
 )
 
 // Options say what to measure.
@@ -62,6 +62,8 @@ func parts() []part {
 		{"ready", (*bench).benchReady},
 		{"start", (*bench).benchStart},
 		{"artifact", (*bench).benchArtifact},
+		{"lifecycle", (*bench).benchLifecycle},
+		{"insights", (*bench).benchInsights},
 	}
 }
 
@@ -120,6 +122,12 @@ func (b *bench) sayf(format string, args ...any) {
 func Measure(way, dir string, input io.Reader) (any, error) {
 	if slices.Contains(fetchWays(), way) {
 		return measureFetch(way, input)
+	}
+	if way == goPoll {
+		return measurePolling(input)
+	}
+	if isGoing(way) {
+		return measureGoing(way, dir, input)
 	}
 	return measureRender(way, dir)
 }

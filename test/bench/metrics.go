@@ -40,16 +40,19 @@ func (c *cluster) newScraper(ctx context.Context) (*scraper, error) {
 		return nil, fmt.Errorf("asking for a token: %w", err)
 	}
 	return &scraper{token: token.Status.Token, http: &http.Client{
-		Timeout: probeLimit,
+		Timeout: scrapeLimit,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{
 			InsecureSkipVerify: true, //nolint:gosec // the operator signs its certificate itself; the connection does not leave this machine
 		}},
 	}}, nil
 }
 
+// metricsURL is where the operator's metrics are.
+func (o *operator) metricsURL() string { return "https://" + o.metrics + "/metrics" }
+
 // passes returns how many passes a loop of the operator has made.
 func (s *scraper) passes(ctx context.Context, o *operator, controller string) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+o.metrics+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, o.metricsURL(), nil)
 	if err != nil {
 		return 0, fmt.Errorf("reading metrics: %w", err)
 	}

@@ -42,6 +42,10 @@ const (
 	count        amount = "%.0f"
 	perPass      amount = "%.1f"
 	perCheck     amount = "%.2f"
+	perSecond    amount = "%.0f objects/s"
+	thousandths  amount = "%.3f s"
+	percent      amount = "%.1f %%"
+	megabytes    amount = "%.1f MB"
 )
 
 func (a amount) show(value float64) string { return fmt.Sprintf(string(a), value) }
@@ -88,6 +92,19 @@ func atMost(name string, unit amount, s sample, limit float64) Figure {
 	}
 	return f
 }
+
+// atLeast makes a figure whose median is to reach a limit.
+func atLeast(name string, unit amount, s sample, limit float64) Figure {
+	f := measured(name, unit, s)
+	f.Target = "≥ " + unit.show(limit)
+	if got := s.median(); got < limit {
+		f.Missed = fmt.Sprintf("by %.0f %%", (1-got/limit)*100)
+	}
+	return f
+}
+
+// ofLimit makes a figure of which share of a limit is reached.
+func ofLimit(name string, s sample) Figure { return atLeast(name, ratio, s, limitShare) }
 
 // verdict is one word for tables.
 func (f Figure) verdict() string {

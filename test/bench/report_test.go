@@ -17,6 +17,8 @@ func TestVerdicts(t *testing.T) {
 		{"by how much it is missed", atMost("x", milliseconds, sample{150}, 100), "150 ms", "missed by 50 %"},
 		{"nothing is allowed", atMost("x", perPass, sample{0.5, 0.5}, 0), "0.5 (0.5–0.5)", "missed by 0.5"},
 		{"nothing is needed", atMost("x", perPass, sample{0, 0}, 0), "0.0 (0.0–0.0)", "met"},
+		{"a limit is reached", ofLimit("x", sample{0.8}), "0.80 ×", "met"},
+		{"a limit is not reached", ofLimit("x", sample{0.6}), "0.60 ×", "missed by 25 %"},
 		{"without a target", measured("x", mebibytes, sample{3}), "3.0 MiB", ""},
 	} {
 		if tc.got.Value != tc.value || tc.got.verdict() != tc.want {

@@ -49,12 +49,15 @@ const (
 	roomArtifact = "pkg/artifact"
 	roomApply    = "pkg/apply"
 	roomMigrate  = "pkg/migrate"
+	roomSnapshot = "pkg/snapshot"
 	roomReport   = "pkg/report"
 )
 
 // pureRooms decide; ioRooms act.
 func pureRooms() []string { return []string{roomPreflight, roomRender, roomVersion, roomInventory} }
-func ioRooms() []string   { return []string{roomArtifact, roomApply, roomMigrate, roomReport} }
+func ioRooms() []string {
+	return []string{roomArtifact, roomApply, roomMigrate, roomSnapshot, roomReport}
+}
 
 // door says which other areas an area may import, and the sentence a violation is answered with.
 type door struct {
@@ -70,8 +73,8 @@ func doors() map[string]door {
 		areaMain:         {append([]string{areaAPIs, areaControllers, roomPreflight}, ioRooms()...), "main constructs controllers, IO rooms and the facts for preflight, it decides nothing"},
 		areaAPIs:         {nil, "apis imports nothing of ours"},
 		areaControllers:  {append([]string{areaAPIs}, rooms...), "controllers composes the rooms and nothing else"},
-		areaCommand:      {append([]string{areaAPIs, areaConfig, roomArtifact}, pureRooms()...), "a command uses apis, the pure rooms, artifact and the definitions in config"},
-		areaConfig:       {nil, "config imports nothing of ours"},
+		areaCommand:      {append([]string{areaAPIs, areaConfig, roomArtifact, roomMigrate, roomSnapshot, roomReport}, pureRooms()...), "a command uses apis, the rooms that read a cluster or a registry, and the definitions in config"},
+		areaConfig:       {[]string{areaDistribution}, "config imports nothing of ours but the releases whose images a bundle names"},
 		areaDistribution: {[]string{areaAPIs}, "distribution imports nothing of ours but apis"},
 		areaDocs:         {[]string{areaAPIs}, "docs imports nothing of ours but apis"},
 		areaTools:        {nil, "tools imports nothing of ours"},

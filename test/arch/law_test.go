@@ -89,7 +89,7 @@ func TestEveryRuleBites(t *testing.T) {
 		"CommandConstructsControllers": {
 			reason: "only main constructs",
 			broken: imports("cmd/flux-operator", "controllers"),
-			want:   "cmd/flux-operator imports controllers: a command uses apis, the pure rooms, artifact and the definitions in config",
+			want:   "cmd/flux-operator imports controllers: a command uses apis, the rooms that read a cluster or a registry, and the definitions in config",
 		},
 		"DistributionImportsARoom": {
 			reason: "what we ship does not depend on what installs it",
@@ -125,13 +125,13 @@ func TestEveryRuleBites(t *testing.T) {
 			reason: "a room more is a decision, not an accident",
 			broken: imports("pkg/notify"),
 			want: "pkg/notify: unknown room pkg/notify; a new one needs an ADR (known: ., apis, cmd, config, controllers, distribution, docs, " +
-				"pkg/apply, pkg/artifact, pkg/inventory, pkg/migrate, pkg/preflight, pkg/render, pkg/report, pkg/version, test, tools)",
+				"pkg/apply, pkg/artifact, pkg/inventory, pkg/migrate, pkg/preflight, pkg/render, pkg/report, pkg/snapshot, pkg/version, test, tools)",
 		},
 		"PackageOutsideTheHouse": {
 			reason: "internal/ is not a room of this house",
 			broken: imports("internal"),
 			want: "internal: unknown room internal; a new one needs an ADR (known: ., apis, cmd, config, controllers, distribution, docs, " +
-				"pkg/apply, pkg/artifact, pkg/inventory, pkg/migrate, pkg/preflight, pkg/render, pkg/report, pkg/version, test, tools)",
+				"pkg/apply, pkg/artifact, pkg/inventory, pkg/migrate, pkg/preflight, pkg/render, pkg/report, pkg/snapshot, pkg/version, test, tools)",
 		},
 		"Drawer": {
 			reason: "such a package collects what nobody wanted to place",

@@ -39,7 +39,7 @@ func (d *demo) cluster(ctx context.Context, opts site.Options) error {
 
 func (d *demo) operator(ctx context.Context) error {
 	d.out.command([]string{"kubectl", "apply", "--server-side", "-k", "config/default"})
-	if err := d.site.InstallOperator(ctx, nil); err != nil {
+	if err := d.site.InstallOperator(ctx); err != nil {
 		return err
 	}
 	return d.kubectl(ctx, "-n", site.Namespace, "get", "pods")
@@ -150,9 +150,13 @@ func (d *demo) fetched(ctx context.Context) string {
 	return revision
 }
 
-// ask shows what the deployed app says.
+// ask shows what the deployed app says. Its Service leads to a new pod a moment after that is available.
 func (d *demo) ask(ctx context.Context) error {
-	said, err := d.answer(ctx)
+	var said string
+	err := d.site.Await(ctx, installLimit, "the app to answer", func(ctx context.Context) (err error) {
+		said, err = d.answer(ctx)
+		return err
+	})
 	d.out.command([]string{"curl", "http://" + site.Workload + "." + site.WorkloadNamespace})
 	d.out.block(said)
 	return err

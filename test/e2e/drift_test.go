@@ -31,9 +31,7 @@ func correcting() {
 			err := here.Client.Get(ctx, key("helm-controller"), now)
 			return errors.Join(err, same(now.Spec.Replicas, before.Spec.Replicas))
 		})
-		eventually(ctx, soonLimit, "an event that names it", func(ctx context.Context) error {
-			return contains(messages(ctx, v1.ReasonDriftCorrected), "Deployment/"+site.Namespace+"/helm-controller configured")
-		})
+		recorded(ctx, v1.ReasonDriftCorrected, "Deployment/"+site.Namespace+"/helm-controller configured")
 		must(here.AwaitDeployment(ctx, soonLimit, site.Namespace, "helm-controller"))
 	})
 

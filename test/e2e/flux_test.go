@@ -81,11 +81,11 @@ func readiness(ctx context.Context, obj *unstructured.Unstructured) (fluxStatus,
 	return status, condition, nil
 }
 
-// fluxReady waits until an object of Flux is ready and returns its status.
+// fluxReady waits until an object of Flux is ready and returns its status. A controller may have to wait for the lease of one that could not give it back.
 func fluxReady(ctx context.Context, obj *unstructured.Unstructured) fluxStatus {
 	GinkgoHelper()
 	var found fluxStatus
-	eventually(ctx, soonLimit, nameOf(obj)+" to be ready", func(ctx context.Context) error {
+	eventually(ctx, installLimit, nameOf(obj)+" to be ready", func(ctx context.Context) error {
 		status, condition, err := readiness(ctx, obj)
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func handled(ctx context.Context, objects ...*unstructured.Unstructured) {
 		must(here.Client.Patch(ctx, obj, client.RawPatch(types.MergePatchType, []byte(patch))))
 	}
 	for _, obj := range objects {
-		eventually(ctx, soonLimit, nameOf(obj)+" to be looked at", func(ctx context.Context) error {
+		eventually(ctx, installLimit, nameOf(obj)+" to be looked at", func(ctx context.Context) error {
 			status, err := statusOf(ctx, obj)
 			if err == nil && status.LastHandledReconcileAt != now {
 				err = fmt.Errorf("handled is %q, asked for %q, annotations %q", status.LastHandledReconcileAt, now, obj.GetAnnotations())

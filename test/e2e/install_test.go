@@ -27,7 +27,7 @@ func installing() {
 		config := get(ctx, workloadKey(site.WorkloadConfig), &corev1.ConfigMap{})
 		Expect(config.Data).To(HaveKeyWithValue("message", site.FirstState().Message))
 		workloadPod(ctx)
-		Expect(answer(ctx)).To(Equal(site.FirstState().Message + "\nversion 1.0.0\n"))
+		eventually(ctx, soonLimit, "the Service to lead to its pod", func(ctx context.Context) error { return answers(ctx, site.FirstState()) })
 	})
 
 	It("says in its status what runs", func(ctx context.Context) {
@@ -40,8 +40,8 @@ func installing() {
 			"source-controller": "v1.9.4", "kustomize-controller": "v1.9.4", "helm-controller": "v1.6.3", "notification-controller": "v1.9.3",
 		})
 		exactInventory(ctx)
-		Expect(messages(ctx, v1.ReasonProgressing)).To(ContainElement(HavePrefix("Installing revision v2.9.4@sha256:")))
-		Expect(messages(ctx, v1.ReasonReconciliationSucceeded)).To(ContainElement(HavePrefix("Flux v2.9.4 installed")))
+		recorded(ctx, v1.ReasonProgressing, "Installing revision v2.9.4@sha256:")
+		recorded(ctx, v1.ReasonReconciliationSucceeded, "Flux v2.9.4 installed")
 	})
 
 	It("deploys a second commit", func(ctx context.Context) {

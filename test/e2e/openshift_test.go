@@ -89,6 +89,22 @@ metadata: {name: restricted-v2}
 spec: {policyName: restricted-v2, validationActions: [Deny]}
 `
 
+// constraintsDefinition makes the API server serve the group that constraints are in, by which a cluster is known to be OpenShift.
+const constraintsDefinition = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: securitycontextconstraints.security.openshift.io}
+spec:
+  group: security.openshift.io
+  names: {kind: SecurityContextConstraints, listKind: SecurityContextConstraintsList, plural: securitycontextconstraints, singular: securitycontextconstraints}
+  scope: Cluster
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`
+
 // mutatingPolicies are arguments for API servers that would not serve MutatingAdmissionPolicies by themselves.
 func mutatingPolicies() []string {
 	return []string{
@@ -134,6 +150,35 @@ func onOpenShift() {
 		}
 	})
 
+	It("is found out where the instance does not say it", func(ctx context.Context) {
+		definition := parse(constraintsDefinition)[0]
+		must(here.Apply(ctx, definition))
+		DeferCleanup(func(ctx context.Context) { must(here.Delete(ctx, soonLimit, definition)) })
+		eventually(ctx, soonLimit, "the group of OpenShift's constraints to be served", func(ctx context.Context) error {
+			constraints := &metav1.PartialObjectMetadataList{}
+			constraints.SetGroupVersionKind(schema.GroupVersionKind{Group: "security.openshift.io", Version: "v1", Kind: "SecurityContextConstraintsList"})
+			return here.Client.List(ctx, constraints)
+		})
+		change(ctx, func(i *v1.FluxInstance) { i.Spec.Cluster = nil })
+		checkConditions(ready(ctx))
+		deploymentsAvailable(ctx, defaultControllers()...)
+		for _, controller := range defaultControllers() {
+			for _, pod := range podsOf(ctx, controller) {
+				runsConfined(&pod, firstUser)
+			}
+		}
+		eventually(ctx, soonLimit, "the report to say what was found, for the operator's next start", func(ctx context.Context) error {
+			found := &v1.FluxReport{}
+			if err := here.Client.Get(ctx, key(v1.DefaultInstanceName), found); err != nil {
+				return err
+			}
+			if found.Spec.Cluster == nil || found.Spec.Cluster.Type != "openshift" {
+				return fmt.Errorf("it says %+v", found.Spec.Cluster)
+			}
+			return nil
+		})
+	})
+
 	It("stores and deploys as that user", func(ctx context.Context) {
 		ready(ctx)
 		requestSync(ctx)
@@ -148,16 +193,19 @@ func onOpenShift() {
 		Expect(get(ctx, workloadKey(site.WorkloadConfig), &corev1.ConfigMap{}).UID).NotTo(Equal(config.UID))
 	})
 
-	It("runs the operator itself as such a user", func(ctx context.Context) {
+	It("runs the operator itself as such a user, which remembers what it found", func(ctx context.Context) {
 		ready(ctx)
 		pod, err := here.OperatorPod(ctx)
 		must(err)
 		must(here.Delete(ctx, soonLimit, pod))
-		must(here.AwaitDeployment(ctx, soonLimit, site.Namespace, site.OperatorName))
-		pod, err = here.OperatorPod(ctx)
-		must(err)
+		eventually(ctx, installLimit, "the operator to run in another pod", func(ctx context.Context) error {
+			if pod, err = here.OperatorPod(ctx); err != nil {
+				return err
+			}
+			return same(len(pod.Status.ContainerStatuses) == 1 && pod.Status.ContainerStatuses[0].Ready, true)
+		})
 		runsConfined(pod, firstUser)
-		eventually(ctx, soonLimit, "the operator to lead", func(ctx context.Context) error { return leads(ctx, pod) })
+		eventually(ctx, installLimit, "the operator to lead", func(ctx context.Context) error { return leads(ctx, pod) })
 		change(ctx, func(i *v1.FluxInstance) {
 			i.Spec.CommonMetadata = &v1.CommonMetadata{Labels: map[string]string{"by": "restricted"}}
 		})

@@ -94,8 +94,11 @@ func absent(ctx context.Context) {
 // after it was deleted, is not counted.
 func owned(ctx context.Context) map[string]metav1.PartialObjectMetadata {
 	GinkgoHelper()
-	objects, err := here.Owned(ctx)
-	must(err)
+	var objects []metav1.PartialObjectMetadata
+	eventually(ctx, soonLimit, "all objects to be listed, though kinds come and go", func(ctx context.Context) (err error) {
+		objects, err = here.Owned(ctx)
+		return err
+	})
 	byID := map[string]metav1.PartialObjectMetadata{}
 	for i := range objects {
 		if objects[i].DeletionTimestamp == nil {
@@ -194,7 +197,13 @@ func untouched(ctx context.Context, pod *corev1.Pod) {
 	Expect(now.Status.ContainerStatuses[0].RestartCount).To(Equal(pod.Status.ContainerStatuses[0].RestartCount))
 }
 
-// messages are the event messages about the instance with a reason.
+// recorded waits for an event about the instance with a reason and some words: events are posted beside the passes that tell of them.
+func recorded(ctx context.Context, reason, words string) {
+	GinkgoHelper()
+	eventually(ctx, soonLimit, "an event "+reason, func(ctx context.Context) error { return contains(messages(ctx, reason), words) })
+}
+
+// messages are the event messages about the instance with a reason, as far as they were posted.
 func messages(ctx context.Context, reason string) []string {
 	GinkgoHelper()
 	events := &corev1.EventList{}

@@ -51,7 +51,7 @@ func upgrading() {
 			releases = append(releases, snapshot.Metadata["flux"])
 		}
 		Expect(releases).To(Equal([]string{"v2.9.4", "v2.9.2"}))
-		must(contains(messages(ctx, v1.ReasonReconciliationSucceeded), "before it was v2.9.2"))
+		recorded(ctx, v1.ReasonReconciliationSucceeded, "before it was v2.9.2")
 		untouched(ctx, pod)
 	})
 

@@ -27,8 +27,9 @@ type Artifacts struct {
 	// UserAgent is what the operator calls itself to registries. Optional.
 	UserAgent string
 
-	mu   sync.Mutex
-	last look
+	// asking is held while the registry is asked, mu while last is looked at.
+	asking, mu sync.Mutex
+	last       look
 }
 
 // look is what a registry said about the artifact of an instance.
@@ -47,29 +48,50 @@ func (l look) same(other look) bool {
 	return l.link == other.link && l.digest == other.digest && (l.err == nil) == (other.err == nil)
 }
 
+// isOf tells whether the look was for this spec.
+func (l look) isOf(instance *v1.FluxInstance) bool { return l.generation == instance.Generation }
+
 // latest is the last look for this instance; the zero look when it names no artifact.
 func (a *Artifacts) latest(instance *v1.FluxInstance) look {
 	if instance.Spec.Distribution.Artifact == "" {
 		return look{}
 	}
+	return a.said()
+}
+
+// said is what the registry said when it was asked last.
+func (a *Artifacts) said() look {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.last
 }
 
 // look asks the registry which digest the artifact has now, unless it was asked for this spec less than maxAge ago.
-// While one caller asks, others wait for the same answer.
+//
+// While one caller asks, others go on with the answer before: a registry that hangs holds up nobody who has one. Those that have none, and those
+// that insist on a new one with a maxAge of zero, wait for their turn.
 func (a *Artifacts) look(ctx context.Context, instance *v1.FluxInstance, maxAge time.Duration) look {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.last.generation == instance.Generation && time.Since(a.last.at) < maxAge {
-		return a.last
+	if last := a.said(); last.isOf(instance) && time.Since(last.at) < maxAge {
+		return last
+	}
+	if !a.asking.TryLock() {
+		if last := a.said(); last.isOf(instance) && maxAge > 0 {
+			return last
+		}
+		a.asking.Lock()
+	}
+	defer a.asking.Unlock()
+	last := a.said()
+	if last.isOf(instance) && time.Since(last.at) < maxAge {
+		return last // somebody asked meanwhile
 	}
 	next := look{at: time.Now(), generation: instance.Generation}
-	next.link, next.err = a.connect(ctx, instance, a.last.link)
+	next.link, next.err = a.connect(ctx, instance, last.link)
 	if next.err == nil {
 		next.digest, next.err = next.link.source.Resolve(ctx)
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.last = next
 	return next
 }

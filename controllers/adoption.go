@@ -35,19 +35,35 @@ func (r *FluxInstanceReconciler) survey(ctx context.Context, instance *v1.FluxIn
 		observe(instance, migrate.Survey(instance, *found))
 	case instance.OnlyReportsAdoption() && found != nil:
 		observe(instance, &v1.AdoptionStatus{})
-	case owned.Len() == 0:
-		instance.Status.Adoption = nil // what was found before is gone
+	case owned.Len() == 0, isReportOnly(instance):
+		instance.Status.Adoption = nil // what was found before is gone, or is not wanted any more
 	}
-	if found == nil || instance.Status.Adoption == nil {
+	adoption := instance.Status.Adoption
+	if found == nil || adoption == nil {
 		return nil
 	}
 	if err := cmp.Or(refusal(instance), goesBack(instance, way.set.Revision.Version)); err != nil {
 		return stall(v1.ReasonPreflightFailed, err)
 	}
 	if instance.OnlyReportsAdoption() {
-		return stall(v1.ReasonAdoptionPending, pending(instance.Status.Adoption))
+		return stall(v1.ReasonAdoptionPending, pending(adoption))
 	}
+	adoption.InProgress = !adoption.Taken
 	return nil
+}
+
+// isReportOnly tells whether there is a survey after which nothing was taken over: it was refused, or waits for the end of a dry run.
+func isReportOnly(instance *v1.FluxInstance) bool {
+	adoption := instance.Status.Adoption
+	return adoption != nil && !adoption.Taken && !adoption.InProgress
+}
+
+// adoptedVersion is the release that was found in the cluster, where it is being taken over.
+func adoptedVersion(instance *v1.FluxInstance) string {
+	if adoption := instance.Status.Adoption; adoption != nil && adoption.InProgress {
+		return adoption.Version
+	}
+	return ""
 }
 
 // found reads what there is of the objects that are not owned; nil says that nothing can be there, or that there is nothing to look for.
@@ -99,6 +115,7 @@ func isEmpty(found *migrate.Found, instance *v1.FluxInstance) bool {
 func observe(instance *v1.FluxInstance, survey *v1.AdoptionStatus) {
 	survey.ObservedAt = metav1.NewTime(time.Now().Truncate(time.Second))
 	if before := instance.Status.Adoption; before != nil && !before.Taken {
+		survey.InProgress = before.InProgress // of other objects
 		same := before.DeepCopy()
 		same.ObservedAt = survey.ObservedAt
 		if equality.Semantic.DeepEqual(same, survey) {
@@ -144,7 +161,7 @@ func pending(adoption *v1.AdoptionStatus) error {
 // adopt takes over what the survey found, before anything of it is applied. A pass that fails later has it done again by the next one, which
 // finds little to do.
 func (r *FluxInstanceReconciler) adopt(ctx context.Context, instance *v1.FluxInstance, objects []*unstructured.Unstructured) error {
-	if adoption := instance.Status.Adoption; adoption == nil || adoption.Taken {
+	if adoption := instance.Status.Adoption; adoption == nil || !adoption.InProgress {
 		return nil
 	}
 	_, err := r.Applier.Adopt(ctx, objects)
@@ -154,10 +171,10 @@ func (r *FluxInstanceReconciler) adopt(ctx context.Context, instance *v1.FluxIns
 // concludeAdoption tells once that everything that was found is the instance's now.
 func (r *FluxInstanceReconciler) concludeAdoption(instance *v1.FluxInstance) {
 	adoption := instance.Status.Adoption
-	if adoption == nil || adoption.Taken {
+	if adoption == nil || !adoption.InProgress {
 		return
 	}
-	adoption.Taken = true
+	adoption.Taken, adoption.InProgress = true, false
 	message := fmt.Sprintf("Took over %d objects from %s", adoption.Objects, toolNames(adoption))
 	if len(adoption.Losses) > 0 {
 		message += fmt.Sprintf("; settings of %s are gone, see status.adoption.losses", lossyObjects(adoption))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	. "github.com/onsi/ginkgo/v2"
@@ -217,6 +218,7 @@ var _ = Describe("Adoption", Ordered, func() {
 	})
 
 	It("reports and changes nothing in a dry run, and goes ahead afterwards", func(ctx SpecContext) {
+		removeSnapshots(ctx)
 		objects := bootstrap(ctx, "v2.2.3")
 		_, versions := identities(ctx, objects)
 		Expect(k8s.Create(ctx, newInstance(func(in *v1.FluxInstance) { in.Spec.Adoption = &v1.Adoption{DryRun: true} }))).To(Succeed())
@@ -236,7 +238,10 @@ var _ = Describe("Adoption", Ordered, func() {
 			becomeAvailable(ctx)
 			g.Expect(fetch(ctx).Status.LastAppliedRevision).To(HavePrefix("v2.9.4@"))
 		}, journeyTime, tick).Should(Succeed())
-		Expect(expectReady(ctx).Status.Adoption.Taken).To(BeTrue())
+		Expect(expectReady(ctx).Status.Adoption).To(And(HaveField("Taken", BeTrue()), HaveField("InProgress", BeFalse())))
+		saved := kept(ctx)
+		Expect(saved).To(HaveLen(1), "the upgrade of what was found is one like every other")
+		Expect(saved[0].Header).To(And(HaveField("Flux", "v2.2.3"), HaveField("Upgrade", "v2.9.4")))
 	})
 
 	DescribeTable("refuses what the collision rule does not let it take",
@@ -260,6 +265,33 @@ var _ = Describe("Adoption", Ordered, func() {
 		Entry(nil, v1.CollideOwn),
 		Entry(nil, v1.CollideUnowned),
 	)
+
+	It("forgets what it refused once that is gone, or is not wanted any more", func(ctx SpecContext) {
+		Expect(k8s.Create(ctx, newInstance(func(in *v1.FluxInstance) {
+			in.Spec.Components = []v1.Component{v1.SourceController}
+			in.Spec.Adoption = &v1.Adoption{Collisions: v1.CollideUnowned}
+		}))).To(Succeed())
+		expectReady(ctx)
+		objects := slices.DeleteFunc(bootstrap(ctx, "v2.9.4"), func(obj *unstructured.Unstructured) bool {
+			return !strings.Contains(obj.GetName(), "kustomiz")
+		})
+		Expect(objects).NotTo(BeEmpty())
+		for _, end := range []func(){
+			func() {
+				change(ctx, func(in *v1.FluxInstance) { in.Spec.Components = []v1.Component{v1.SourceController} })
+			},
+			func() { removeAll(ctx, objects); change(ctx, func(in *v1.FluxInstance) { in.Spec.Wait = new(bool) }) },
+		} {
+			change(ctx, func(in *v1.FluxInstance) {
+				in.Spec.Components = []v1.Component{v1.SourceController, v1.KustomizeController}
+			})
+			Expect(expectFailed(ctx, v1.ReasonPreflightFailed).Status.Adoption.Refused).NotTo(BeEmpty())
+			end()
+			instance := expectReady(ctx)
+			Expect(instance.Status.Adoption).To(BeNil())
+			Expect(adoptions(ctx, instance)).To(BeEmpty(), "nothing was taken over")
+		}
+	})
 
 	It("refuses to go back to an older minor of Flux", func(ctx SpecContext) {
 		objects := bootstrap(ctx, "v2.9.4")

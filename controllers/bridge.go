@@ -13,9 +13,10 @@ import (
 )
 
 // asksNobody tells whether the definitions in the cluster need not be compared with the wanted ones: the release that runs is the wanted one, and
-// brings no definition with it that has not been applied. One of an added component may have been left in the cluster by an old Flux.
-func (r *FluxInstanceReconciler) asksNobody(way *journey, run *attempt) bool {
-	if way.forced || way.from != way.wanted {
+// brings no definition with it that has not been applied. One of an added component may have been left in the cluster by an old Flux, and those
+// of another release by a pass that failed.
+func (r *FluxInstanceReconciler) asksNobody(instance *v1.FluxInstance, way *journey, run *attempt) bool {
+	if way.forced || way.from != way.wanted || !isReady(instance) {
 		return false
 	}
 	return run.previous == way.set.Revision || r.seen.has(ofKind(way.set.Objects, "CustomResourceDefinition"))

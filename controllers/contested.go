@@ -45,12 +45,16 @@ func (r *FluxInstanceReconciler) applyWith(ctx context.Context, applier *apply.A
 	return changes, retry(v1.ReasonReconciliationFailed, err)
 }
 
-// applyUncontested applies the objects that are not left alone.
-func (r *FluxInstanceReconciler) applyUncontested(ctx context.Context, instance *v1.FluxInstance, objects []*unstructured.Unstructured) ([]apply.Change, error) {
+// applyUncontested applies the objects that are not left alone. Those that were put back before are judged as in a repair: passes that fail for
+// another reason, one after the other, would put them back without end.
+func (r *FluxInstanceReconciler) applyUncontested(ctx context.Context, instance *v1.FluxInstance, run *attempt, objects []*unstructured.Unstructured) ([]apply.Change, error) {
 	now := time.Now()
 	applier, err := r.applier(ctx, objects)
 	if err != nil {
 		return nil, err
+	}
+	if again := r.drifted(ctx, r.contests.among(objects)); len(again) > 0 {
+		r.judge(instance, again, run.identify(ctx, applier, again), now)
 	}
 	changes, err := r.applyWith(ctx, applier, r.uncontested(objects, now))
 	if err == nil {
@@ -80,17 +84,27 @@ func (r *FluxInstanceReconciler) repair(ctx context.Context, instance *v1.FluxIn
 		case changes[i].Action == apply.Unchanged && changes[i].Observed.ResourceVersion != run.before[id] && len(by[id]) > 0:
 			changes[i].Action = apply.Configured
 		}
-		if isEffective(changes[i]) {
-			done = true
-			r.contests.corrected(id, now)
-			driftCorrections.WithLabelValues(id.Kind, id.Namespace, id.Name).Inc()
-		}
 	}
+	done = r.count(changes, now) || done
 	run.corrected = append(run.corrected, changes...)
 	if err == nil {
 		r.contests.advance(now, r.coolDown(instance))
 	}
 	return done, err
+}
+
+// count notes what was put back, and tells whether anything was.
+func (r *FluxInstanceReconciler) count(changes []apply.Change, now time.Time) bool {
+	counted := false
+	for _, change := range changes {
+		if isEffective(change) {
+			id := apply.IDOf(change.Object)
+			r.contests.corrected(id, now)
+			driftCorrections.WithLabelValues(id.Kind, id.Namespace, id.Name).Inc()
+			counted = true
+		}
+	}
+	return counted
 }
 
 // identify finds out who changed the objects, as far as they tell, and notes their versions.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/flux-autopilot/flux-operator/pkg/apply"
@@ -72,6 +73,19 @@ func (c *contests) enter(s scope) {
 	if c.scope != s {
 		c.scope, c.objects = s, nil
 	}
+}
+
+// among returns those of the objects that were put back lately, or are left alone.
+func (c *contests) among(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var known []*unstructured.Unstructured
+	for _, obj := range objects {
+		if c.objects[apply.IDOf(obj)] != nil {
+			known = append(known, obj)
+		}
+	}
+	return known
 }
 
 // judge tells whether an object that somebody changed is put back, and whether it is contested from now on.

@@ -141,6 +141,18 @@ func (r *FluxInstanceReconciler) install(ctx context.Context, instance *v1.FluxI
 		return retry(v1.ReasonArtifactFailed, err)
 	}
 	defer func() { _ = catalog.Close() }() // it was only read
+	err = r.pursue(ctx, instance, status, run, catalog)
+	if !isStalled(err) {
+		return err
+	}
+	if healErr := r.heal(ctx, instance, run, catalog); healErr != nil {
+		return retry(asFailure(err).reason, errors.Join(err, healErr))
+	}
+	return err
+}
+
+// pursue makes the cluster match the spec.
+func (r *FluxInstanceReconciler) pursue(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, run *attempt, catalog *artifact.Catalog) error {
 	wanted, err := r.desire(ctx, instance, catalog, run.previous)
 	if err := run.accept(instance, wanted, err); err != nil {
 		return err
@@ -168,7 +180,7 @@ func (r *FluxInstanceReconciler) change(ctx context.Context, instance *v1.FluxIn
 	if err := r.own(ctx, instance, status, set, all); err != nil {
 		return err
 	}
-	if err := r.snapshot(ctx, instance, status, run, all); err != nil {
+	if err := r.snapshot(ctx, instance, status, run, way, all); err != nil {
 		return err
 	}
 	if err := r.adopt(ctx, instance, set.Objects); err != nil {
@@ -254,13 +266,35 @@ func (r *FluxInstanceReconciler) apply(ctx context.Context, instance *v1.FluxIns
 		_, err := r.repair(ctx, instance, run, set)
 		return err
 	}
-	changes, err := r.applyUncontested(ctx, instance, set.Objects)
-	if run.previous == run.revision && run.attempted == run.revision.String() {
-		// Nothing else was tried since: what differs was changed while nobody looked.
-		run.corrected = append(run.corrected, changes...)
+	r.last.spec = nil // from here on something else runs
+	changes, err := r.applyUncontested(ctx, instance, run, set.Objects)
+	corrected, made := r.last.divide(run, changes)
+	r.count(corrected, time.Now())
+	run.corrected, run.changes = append(run.corrected, corrected...), append(run.changes, made...)
+	return err
+}
+
+// heal puts back what somebody changed of what runs, while the spec asks for something that cannot be had. It knows what runs from the last pass
+// that succeeded, unless something else was applied since, and from nothing that was before the start of the process.
+func (r *FluxInstanceReconciler) heal(ctx context.Context, instance *v1.FluxInstance, run *attempt, catalog *artifact.Catalog) error {
+	if r.last == nil || r.last.uid != instance.UID || r.last.spec == nil {
+		return nil
+	}
+	owned, err := inventory.FromStatus(instance.Status.Inventory)
+	if err != nil || len(r.drifted(ctx, owned.Objects())) == 0 {
+		return nil //nolint:nilerr // an inventory that cannot be read is what the pass failed with
+	}
+	platform, err := r.Platform.Look(ctx)
+	if err != nil {
 		return err
 	}
-	run.changes = append(run.changes, changes...)
+	running := instance.DeepCopy()
+	running.Spec = *r.last.spec.DeepCopy()
+	set, err := platform.Render(catalog.FS, r.last.revision.Version, running)
+	if err != nil || set.Revision != r.last.revision {
+		return nil //nolint:nilerr // what it was rendered from is gone
+	}
+	_, err = r.repair(ctx, running, run, set)
 	return err
 }
 
@@ -383,6 +417,10 @@ func (r *FluxInstanceReconciler) pause(ctx context.Context, instance *v1.FluxIns
 	}
 	r.last = nil
 	r.forgetContests(instance)
+	// What somebody changes from here on is nothing to look at, or to tell again.
+	if err := r.owned.follow(ctx, nil); err != nil {
+		return ctrl.Result{}, err
+	}
 	r.event(instance, corev1.EventTypeWarning, v1.ReasonReconciliationDisabled,
 		"Reconciliation is disabled by the annotation "+v1.ReconcileAnnotation)
 	return ctrl.Result{}, status.save(ctx, instance)

@@ -27,6 +27,11 @@ type memory struct {
 	generation int64
 	revision   version.Revision
 	settled    bool
+	// spec is what was asked for by the last pass that succeeded, nil when something else was applied since.
+	spec *v1.FluxInstanceSpec
+	// applied are the objects that were applied of the revision that was tried last, well or not.
+	applied map[apply.ID]bool
+	tried   version.Revision
 	// look is what the registry said of the artifact, and degraded that the artifact could not be had all the same.
 	look     look
 	degraded bool
@@ -107,9 +112,36 @@ func (s *sightings) matches(id apply.ID, live metav1.Object) (matches, known boo
 func (m *memory) settle(instance *v1.FluxInstance, run *attempt) {
 	m.generation = instance.Generation
 	m.revision = run.revision
+	m.spec = withoutDefaultType(instance).Spec.DeepCopy()
 	m.look = run.look
 	m.degraded = run.degraded != nil
 	m.settled = true
+}
+
+// divide tells what a pass over all objects put back, as somebody had changed it, from what it changed on its own account. An object that was applied
+// before as it is wanted now was changed by somebody; so was any other one, where this revision is the last one that was tried, and ended well.
+func (m *memory) divide(run *attempt, changes []apply.Change) (corrected, made []apply.Change) {
+	if m.tried != run.revision {
+		m.tried, m.applied = run.revision, map[apply.ID]bool{}
+	}
+	ended := run.previous == run.revision && run.attempted == run.revision.String()
+	for _, change := range changes {
+		id := apply.IDOf(change.Object)
+		if ended || m.applied[id] {
+			corrected = append(corrected, change)
+		} else {
+			made = append(made, change)
+		}
+		m.applied[id] = true
+	}
+	return corrected, made
+}
+
+// unsettle has the next pass look at everything again.
+func (m *memory) unsettle() {
+	if m != nil {
+		m.settled = false
+	}
 }
 
 // repairs tells whether a pass only has to put drift back: nothing was asked for since the last pass, which succeeded in full.

@@ -42,8 +42,8 @@ type journey struct {
 // plan compares the definitions in the cluster with those of the wanted release. It asks nobody while the release and its definitions stay the
 // same, unless the annotation reconcile.fluxcd.io/forceAt says so.
 func (r *FluxInstanceReconciler) plan(ctx context.Context, instance *v1.FluxInstance, catalog *artifact.Catalog, run *attempt, wanted *render.Set) (*journey, error) {
-	way := &journey{set: wanted, from: run.previous.Version, wanted: wanted.Revision.Version, forced: meta.ShouldHandleForceRequest(instance)}
-	if !instance.MigratesResources() || r.asksNobody(way, run) {
+	way := &journey{set: wanted, from: run.previous.Version, wanted: wanted.Revision.Version, forced: forces(instance)}
+	if !instance.MigratesResources() || r.asksNobody(instance, way, run) {
 		return way, nil
 	}
 	definitions, err := migrate.Definitions(wanted.Objects)
@@ -61,6 +61,12 @@ func (r *FluxInstanceReconciler) plan(ctx context.Context, instance *v1.FluxInst
 		return way, r.detour(ctx, instance, catalog, way, live)
 	}
 	return way, stall(v1.ReasonMigrationFailed, err)
+}
+
+// forces tells whether somebody asked for a look at all stored objects that no pass has finished yet. The token is that of the request for a pass.
+func forces(instance *v1.FluxInstance) bool {
+	at, ok := instance.Annotations[meta.ForceRequestAnnotation]
+	return ok && at == instance.Annotations[meta.ReconcileRequestAnnotation] && at != instance.Status.LastHandledForceAt
 }
 
 // detour replaces the wanted release by the first one on the way to it.
@@ -113,7 +119,7 @@ func (r *FluxInstanceReconciler) migrate(ctx context.Context, instance *v1.FluxI
 			return
 		}
 		told = time.Now()
-		progress(instance, v1.ReasonProgressing, fmt.Sprintf("Migrating stored objects of %s: %d of %d", p.Definition, p.Done, p.Total))
+		proceed(instance, fmt.Sprintf("Migrating stored objects of %s: %d of %d", p.Definition, p.Done, p.Total))
 		_ = status.save(ctx, instance) // progress that is not told holds nothing up
 	})
 	return retry(v1.ReasonMigrationFailed, err)

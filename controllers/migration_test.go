@@ -9,6 +9,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -95,6 +96,55 @@ var _ = Describe("Stored objects", Ordered, func() {
 		})
 		Eventually(func() []string { return storedVersions(ctx, crd.Name) }, soon, tick).Should(Equal([]string{"v1"}))
 		Expect(expectReady(ctx).Status.LastHandledForceAt).To(Equal("2"))
+	})
+
+	It("are looked at by the pass that succeeds, where the one that was forced failed", func(ctx SpecContext) {
+		Expect(k8s.Create(ctx, newInstance(func(i *v1.FluxInstance) { i.Spec.Wait = new(bool) }))).To(Succeed())
+		expectReady(ctx)
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		Expect(k8s.Get(ctx, client.ObjectKey{Name: "helmrepositories.source.toolkit.fluxcd.io"}, crd)).To(Succeed())
+		deployment := &appsv1.Deployment{}
+		Expect(exists(ctx, deployment, "kustomize-controller")).To(Succeed())
+		unready := deployment.DeepCopy()
+		unready.Status = appsv1.DeploymentStatus{ObservedGeneration: deployment.Generation}
+		Expect(k8s.Status().Patch(ctx, unready, client.MergeFrom(deployment))).To(Succeed())
+
+		change(ctx, func(i *v1.FluxInstance) {
+			i.Spec.Wait = nil
+			i.Annotations = map[string]string{
+				v1.ReconcileTimeoutAnnotation: "1s", meta.ReconcileRequestAnnotation: "1", meta.ForceRequestAnnotation: "1",
+			}
+		})
+		expectFailure(ctx, v1.ReasonHealthCheckFailed)
+		Expect(fetch(ctx).Status.LastHandledReconcileAt).To(Equal("1"))
+		Expect(fetch(ctx).Status.LastHandledForceAt).To(BeEmpty())
+		// A definition that claims to be clean is looked at by a forced pass alone, which says so.
+		change(ctx, func(i *v1.FluxInstance) { i.Spec.Wait = new(bool) })
+		Expect(expectReady(ctx).Status.LastHandledForceAt).To(Equal("1"))
+	})
+
+	It("do not keep a failed upgrade from being taken back", func(ctx SpecContext) {
+		const crd = "ocirepositories.source.toolkit.fluxcd.io"
+		Expect(k8s.Create(ctx, newInstance(func(i *v1.FluxInstance) { i.Spec.Distribution.Version = "2.5.1" }))).To(Succeed())
+		expectReady(ctx)
+		repository := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"interval": "10m", "url": "oci://example.com/app"}}}
+		repository.SetGroupVersionKind(schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1beta2", Kind: "OCIRepository"})
+		repository.SetNamespace(namespace)
+		repository.SetName("app")
+		createCustom(ctx, repository)
+
+		change(ctx, func(i *v1.FluxInstance) {
+			i.Spec.Distribution.Version = "2.6.4"
+			i.Annotations = map[string]string{v1.ReconcileTimeoutAnnotation: "1s"}
+		})
+		expectFailure(ctx, v1.ReasonHealthCheckFailed)
+		Expect(storedVersions(ctx, crd)).To(ContainElement("v1"))
+		Expect(fetch(ctx).Status.LastAppliedRevision).To(HavePrefix("v2.5.1@"))
+
+		change(ctx, func(i *v1.FluxInstance) { i.Spec.Distribution.Version = "2.5.1" })
+		Expect(expectReady(ctx).Status.LastAppliedRevision).To(HavePrefix("v2.5.1@"))
+		Expect(storedVersions(ctx, crd)).To(Equal([]string{"v1beta2"}))
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 	})
 
 	It("of an added component go through releases in between, where its definitions were left by an old one", func(ctx SpecContext) {

@@ -51,6 +51,11 @@ func hold(reason string, err error) error {
 	return &failure{reason: reason, held: true, err: err}
 }
 
+// isStalled tells whether only a change by somebody can mend an error.
+func isStalled(err error) bool {
+	return err != nil && asFailure(err).stalled
+}
+
 // asFailure finds the failure in an error chain; an error without one is retried as a failed reconciliation.
 func asFailure(err error) *failure {
 	if f, ok := errors.AsType[*failure](err); ok {
@@ -64,6 +69,15 @@ func progress(instance *v1.FluxInstance, reason, message string) {
 	setCondition(instance, meta.ReadyCondition, metav1.ConditionUnknown, reason, message)
 	setCondition(instance, meta.ReconcilingCondition, metav1.ConditionTrue, reason, message)
 	apimeta.RemoveStatusCondition(&instance.Status.Conditions, meta.StalledCondition)
+}
+
+// proceed says how far a pass has come. Where that pass only tries again what failed, Ready keeps saying so: it is not better before it succeeds.
+func proceed(instance *v1.FluxInstance, message string) {
+	if isSettled(instance) && !isReady(instance) {
+		setCondition(instance, meta.ReconcilingCondition, metav1.ConditionTrue, v1.ReasonProgressing, message)
+		return
+	}
+	progress(instance, v1.ReasonProgressing, message)
 }
 
 // succeed says that the cluster matches the spec.

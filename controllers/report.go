@@ -38,10 +38,16 @@ func (r *FluxInstanceReconciler) conclude(ctx context.Context, instance *v1.Flux
 			return ctrl.Result{RequeueAfter: time.Millisecond}, status.save(ctx, instance)
 		}
 		r.reportSuccess(instance, run)
-		return r.next(instance), status.save(ctx, instance)
+		if err := status.save(ctx, instance); err != nil {
+			r.last.unsettle() // nobody was told that it succeeded
+			return ctrl.Result{}, err
+		}
+		return r.next(instance), nil
 	}
 	f := asFailure(err)
 	if !f.held {
+		r.last.unsettle()
+		r.reportCorrections(instance, run.correctionLines())
 		r.reportFailure(instance, run, f)
 	}
 	return settle(f, status.save(ctx, instance))
@@ -90,11 +96,19 @@ func (r *FluxInstanceReconciler) reportSuccess(instance *v1.FluxInstance, run *a
 		succeed(instance, v1.ReasonReconciliationSucceeded, ready.Message)
 	}
 	run.record(instance)
+	if at, ok := instance.Annotations[meta.ForceRequestAnnotation]; ok {
+		instance.Status.LastHandledForceAt = at
+	}
 	r.last.settle(instance, run)
+	r.reportCorrections(instance, corrected)
+	r.reportChanges(instance, run, changes)
+}
+
+// reportCorrections tells what was put back.
+func (r *FluxInstanceReconciler) reportCorrections(instance *v1.FluxInstance, corrected []string) {
 	if len(corrected) > 0 {
 		r.event(instance, corev1.EventTypeWarning, v1.ReasonDriftCorrected, "Put back what somebody changed:\n"+strings.Join(corrected, "\n"))
 	}
-	r.reportChanges(instance, run, changes)
 }
 
 // reportChanges says in one event what a pass changed on its own account, and nothing when that is nothing.

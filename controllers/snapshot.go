@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -19,9 +20,9 @@ import (
 const snapshotAge = 24 * time.Hour
 
 // snapshot saves the instance and the objects of all definitions that are owned before the way to another minor begins, once for each such way:
-// neither its next release nor another attempt after a failure saves what was changed on it.
-func (r *FluxInstanceReconciler) snapshot(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, run *attempt, owned inventory.Inventory) error {
-	from, to := run.previous.Version, run.heading
+// neither its next release nor another attempt after a failure saves what was changed on it. The way may begin with a Flux that is adopted.
+func (r *FluxInstanceReconciler) snapshot(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, run *attempt, way *journey, owned inventory.Inventory) error {
+	from, to := cmp.Or(way.from, adoptedVersion(instance)), run.heading
 	if instance.KeptSnapshots() == 0 || from == "" || version.SameMinor(from, to) {
 		return nil
 	}
@@ -60,7 +61,7 @@ func snapshotProgress(ctx context.Context, instance *v1.FluxInstance, status *st
 			return
 		}
 		told = time.Now()
-		progress(instance, v1.ReasonProgressing, fmt.Sprintf("Saving a snapshot before the upgrade: %d objects so far", objects))
+		proceed(instance, fmt.Sprintf("Saving a snapshot before the upgrade: %d objects so far", objects))
 		_ = status.save(ctx, instance) // progress that is not told holds nothing up
 	}
 }

@@ -19,22 +19,28 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/snapshot"
 )
 
+// kept are the snapshots in the cluster.
+func kept(ctx context.Context) []snapshot.Stored {
+	GinkgoHelper()
+	found, err := snapshot.NewStore(k8s, snapshot.Options{Namespace: namespace}).List(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	return found
+}
+
+// removeSnapshots removes those of other test cases.
+func removeSnapshots(ctx context.Context) {
+	GinkgoHelper()
+	Expect(k8s.DeleteAllOf(ctx, &corev1.ConfigMap{}, client.InNamespace(namespace), client.HasLabels{snapshot.NameLabel})).To(Succeed())
+}
+
 var _ = Describe("Snapshots", Ordered, func() {
 	var stop func()
 
 	BeforeAll(func() { stop = startOperator() })
 	AfterAll(func() { stop() })
-	BeforeEach(func(ctx SpecContext) {
-		Expect(k8s.DeleteAllOf(ctx, &corev1.ConfigMap{}, client.InNamespace(namespace), client.HasLabels{snapshot.NameLabel})).To(Succeed())
-	})
+	BeforeEach(func(ctx SpecContext) { removeSnapshots(ctx) })
 	AfterEach(letGo)
 
-	kept := func(ctx context.Context) []snapshot.Stored {
-		GinkgoHelper()
-		found, err := snapshot.NewStore(k8s, snapshot.Options{Namespace: namespace}).List(ctx)
-		Expect(err).NotTo(HaveOccurred())
-		return found
-	}
 	install := func(ctx context.Context, release string, keep int32) {
 		GinkgoHelper()
 		Expect(k8s.Create(ctx, newInstance(func(i *v1.FluxInstance) {

@@ -72,6 +72,10 @@ type AdoptionStatus struct {
 	// +required
 	// +operator-sdk:csv:customresourcedefinitions:type=status,xDescriptors={"urn:alm:descriptor:com.tectonic.ui:booleanSwitch"}
 	Taken bool `json:"taken"`
+	// inProgress tells whether the objects are being taken over.
+	// +optional
+	// +operator-sdk:csv:customresourcedefinitions:type=status,xDescriptors={"urn:alm:descriptor:com.tectonic.ui:booleanSwitch"}
+	InProgress bool `json:"inProgress,omitempty"`
 	// version is the release of Flux that was found, empty where the objects do not tell.
 	// +optional
 	// +operator-sdk:csv:customresourcedefinitions:type=status,xDescriptors={"urn:alm:descriptor:com.tectonic.ui:text"}

@@ -33,6 +33,7 @@ func newSnapshotRestoreCommand() *cobra.Command {
   created     the object was not there
   configured  the object was there and differed; it now is as it was saved
   unchanged   the object was there as it was saved, and was not written
+  skipped     the object could not be put back: its kind is not served, and Flux does not bring it
 
 Nothing is deleted: objects that came after the snapshot stay. Everything is checked with a dry run first, and nothing is changed
 unless all of it passes. An object that was saved in an API version which is not served any more is put back in the version that
@@ -40,6 +41,10 @@ objects are stored in now, if it fits.
 
 Where Flux is not installed any more, the operator must be. The instance is put back first, and the rest as soon as the operator
 has installed Flux; what could not be checked before is checked then. The command may be run again after any error.
+
+Objects of kinds that are still not served when the instance is ready, those of components that it does not have or of other
+tools, hold up nothing: everything else is put back, they are skipped, and the command ends with an error that names their kinds.
+Install what defines them and restore once more.
 
 What Flux deploys is not in a snapshot, and Git has the last word: where a Kustomization deploys Flux objects from Git, these
 become what Git says again.`,
@@ -85,9 +90,7 @@ func (r restoreSnapshot) run(ctx context.Context, args []string, out, told io.Wr
 				printErr = err
 			}
 		},
-		Waiting: func(kinds []string) {
-			fmt.Fprintf(told, "the FluxInstance is back; waiting until Flux brings %s\n", strings.Join(kinds, ", "))
-		},
+		Waiting: func(kinds []string) { fmt.Fprintln(told, r.waiting(strings.Join(kinds, ", "))) },
 	})
 	if _, missing := errors.AsType[*snapshot.NamespacesError](err); missing {
 		return fmt.Errorf("%w, or have them created with --create-namespaces", err)
@@ -101,6 +104,14 @@ func (r restoreSnapshot) note() string {
 		return " (dry run)"
 	}
 	return ""
+}
+
+// waiting says that kinds are missing.
+func (r restoreSnapshot) waiting(kinds string) string {
+	if r.dryRun {
+		return "not served yet are " + kinds + ": their objects are checked and put back once Flux has brought them, and skipped if it does not"
+	}
+	return "the FluxInstance is back; waiting until Flux brings " + kinds
 }
 
 // open reads the snapshot from where it is.

@@ -11,8 +11,11 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -127,6 +130,42 @@ var _ = Describe("snapshot", Ordered, func() {
 		isBack(ctx)
 	})
 
+	It("restore skips what nobody defines any more, puts back the rest, and fails in the end", func(ctx SpecContext) {
+		crds := envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{widgets()}}
+		_, err := envtest.InstallCRDs(testEnv.Config, crds)
+		Expect(err).NotTo(HaveOccurred())
+		widget := &unstructured.Unstructured{}
+		widget.SetGroupVersionKind(schema.GroupVersionKind{Group: widgets().Spec.Group, Version: "v1", Kind: "Widget"})
+		widget.SetNamespace(namespace)
+		widget.SetName("a")
+		Eventually(func() error { return k8s.Create(ctx, widget) }, 30*time.Second, 100*time.Millisecond).Should(Succeed())
+		file := filepath.Join(GinkgoT().TempDir(), "flux.snapshot")
+		first(snapshots("create", "--to", file))
+		Expect(envtest.UninstallCRDs(testEnv.Config, crds)).To(Succeed())
+		isGone(ctx, widgets().Name)
+
+		By("looking, as long as the instance may bring it")
+		Expect(k8s.Delete(ctx, instance())).To(Succeed())
+		out, told, err := snapshots("restore", "--from", file, "--dry-run")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(out).To(ContainSubstring("created    Widget/saved/a (dry run)\n"))
+		Expect(told).To(ContainSubstring("not served yet are Widget.new.toolkit.fluxcd.io:"))
+
+		By("having an instance that is ready")
+		live := instance()
+		Expect(k8s.Create(ctx, live)).To(Succeed())
+		live.Status.Conditions = []metav1.Condition{{
+			Type: "Ready", Status: metav1.ConditionTrue, Reason: v1.ReasonReconciliationSucceeded, ObservedGeneration: live.Generation, LastTransitionTime: metav1.Now(),
+		}}
+		Expect(k8s.Status().Update(ctx, live)).To(Succeed())
+		for flag, note := range map[string]string{"--dry-run": " (dry run)", "--dry-run=false": ""} {
+			out, told, err := snapshots("restore", "--from", file, flag)
+			Expect(out).To(And(ContainSubstring("unchanged  FluxInstance/saved/flux"+note+"\n"), ContainSubstring("skipped    Widget/saved/a"+note+"\n")))
+			Expect(told).To(BeEmpty())
+			Expect(err).To(MatchError(And(ContainSubstring("1 objects are passed over"), ContainSubstring("Widget.new.toolkit.fluxcd.io; install what defines them"))))
+		}
+	})
+
 	DescribeTable("is refused", func(want string, args ...string) {
 		_, _, err := snapshots(args...)
 		Expect(err).To(MatchError(ContainSubstring(want)))
@@ -145,10 +184,7 @@ var _ = Describe("snapshot without the operator", func() {
 	It("saves what is there, before the operator takes it over", func(ctx SpecContext) {
 		crds := envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true}
 		Expect(envtest.UninstallCRDs(testEnv.Config, crds)).To(Succeed())
-		Eventually(func() bool {
-			crd := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}}
-			return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: "fluxinstances." + v1.Group}, crd))
-		}, 30*time.Second, 100*time.Millisecond).Should(BeTrue())
+		isGone(ctx, "fluxinstances."+v1.Group)
 
 		root := newRootCommand()
 		file := filepath.Join(GinkgoT().TempDir(), "flux.snapshot")
@@ -162,6 +198,31 @@ var _ = Describe("snapshot without the operator", func() {
 		Expect(reader.Header().Flux).To(BeEmpty())
 	})
 })
+
+// widgets define a kind in a group of Flux that is not Flux's.
+func widgets() *apiextensionsv1.CustomResourceDefinition {
+	return &apiextensionsv1.CustomResourceDefinition{
+		ObjectMeta: metav1.ObjectMeta{Name: "widgets.new.toolkit.fluxcd.io"},
+		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+			Group: "new.toolkit.fluxcd.io",
+			Names: apiextensionsv1.CustomResourceDefinitionNames{Kind: "Widget", ListKind: "WidgetList", Plural: "widgets", Singular: "widget"},
+			Scope: apiextensionsv1.NamespaceScoped,
+			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
+				Name: "v1", Served: true, Storage: true,
+				Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object"}},
+			}},
+		},
+	}
+}
+
+// isGone waits until a definition is not there any more.
+func isGone(ctx SpecContext, name string) {
+	GinkgoHelper()
+	Eventually(func() bool {
+		crd := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}}
+		return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: name}, crd))
+	}, 30*time.Second, 100*time.Millisecond).Should(BeTrue())
+}
 
 // first returns the output of a call that has to succeed.
 func first(out, _ string, err error) string {

@@ -197,6 +197,27 @@ var _ = Describe("snapshot without the operator", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(reader.Header().Flux).To(BeEmpty())
 	})
+
+	It("removes none of the snapshots in the cluster, for nobody said how many to keep", func(ctx SpecContext) {
+		const namespace = "unmanaged"
+		Expect(k8s.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+		kept := func(before int) {
+			GinkgoHelper()
+			for i := range v1.DefaultKeptSnapshots + 1 {
+				root := newRootCommand()
+				root.SetArgs([]string{"snapshot", "create", "--kubeconfig", kubeconfig, "-n", namespace})
+				root.SetOut(GinkgoWriter)
+				Expect(root.Execute()).To(Succeed())
+				Expect(snapshot.NewStore(k8s, snapshot.Options{Namespace: namespace}).List(ctx)).To(HaveLen(before + i + 1))
+			}
+		}
+		kept(0)
+
+		By("having the kind, and no instance of it")
+		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true})
+		Expect(err).NotTo(HaveOccurred())
+		kept(v1.DefaultKeptSnapshots + 1)
+	})
 })
 
 // widgets define a kind in a group of Flux that is not Flux's.

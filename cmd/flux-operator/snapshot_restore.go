@@ -21,6 +21,7 @@ type restoreSnapshot struct {
 	from             string
 	dryRun           bool
 	createNamespaces bool
+	unified          bool
 }
 
 func newSnapshotRestoreCommand() *cobra.Command {
@@ -52,6 +53,9 @@ become what Git says again.`,
   flux-operator snapshot list
   flux-operator snapshot restore flux-snapshot-20260301-120000-x7k2p --dry-run
 
+  # What would be changed of the objects that are there, line by line?
+  flux-operator snapshot restore flux-snapshot-20260301-120000-x7k2p --dry-run --unified
+
   # After a disaster: install the operator and create the Secrets first, then put back what was saved elsewhere.
   flux-operator snapshot restore --from oci://registry.example.com/flux/snapshots:2026-03-01 --create-namespaces`,
 		Args: cobra.MaximumNArgs(1),
@@ -64,6 +68,7 @@ become what Git says again.`,
 	options.registry.bind(cmd)
 	flags.StringVar(&options.from, "from", "", "file or oci:// address with the snapshot, instead of the name of one in the cluster")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "print what would be put back, and change nothing")
+	flags.BoolVar(&options.unified, "unified", false, "print a unified diff below each object that is configured")
 	flags.BoolVar(&options.createNamespaces, "create-namespaces", false, "create the namespaces of saved objects that are not there")
 	must(cmd.MarkFlagFilename("from"))
 	return cmd
@@ -86,7 +91,7 @@ func (r restoreSnapshot) run(ctx context.Context, args []string, out, told io.Wr
 	err = snapshot.Restore(ctx, target.client, content, snapshot.RestoreOptions{
 		DryRun: r.dryRun, CreateNamespaces: r.createNamespaces,
 		Report: func(change snapshot.Change) {
-			if _, err := fmt.Fprintf(out, "%-10s %s%s\n", change.Action, change.Object, r.note()); err != nil {
+			if err := r.print(out, change); err != nil {
 				printErr = err
 			}
 		},
@@ -96,6 +101,17 @@ func (r restoreSnapshot) run(ctx context.Context, args []string, out, told io.Wr
 		return fmt.Errorf("%w, or have them created with --create-namespaces", err)
 	}
 	return errors.Join(err, printErr)
+}
+
+// print writes what became of an object, and line by line what was or would be changed of it.
+func (r restoreSnapshot) print(out io.Writer, changed snapshot.Change) error {
+	if _, err := fmt.Fprintf(out, "%-10s %s%s\n", changed.Action, changed.Object, r.note()); err != nil {
+		return err
+	}
+	if !r.unified || changed.Action != snapshot.Configured {
+		return nil
+	}
+	return writeUnified(out, change{action: configure, object: changed.After, before: changed.Before, after: changed.After})
 }
 
 // note tells lines of a dry run from those of what was done.

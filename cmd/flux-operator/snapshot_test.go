@@ -108,9 +108,21 @@ var _ = Describe("snapshot", Ordered, func() {
 		live := instance()
 		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(live), live)).To(Succeed())
 		live.Spec.Distribution.Version = "2.8.x"
+		live.Labels["more"] = "yes"
 		Expect(k8s.Update(ctx, live)).To(Succeed())
-		Expect(first(snapshots("restore", "--from", file))).To(ContainSubstring("configured FluxInstance/saved/flux\n"))
+		for _, flag := range []string{"--dry-run", "--dry-run=false"} {
+			out := first(snapshots("restore", "--from", file, "--unified", flag))
+			Expect(out).To(MatchRegexp(`(?s)configured FluxInstance/saved/flux( \(dry run\))?\n--- live/FluxInstance/saved/flux\n\+\+\+ wanted/FluxInstance/saved/flux\n`))
+			Expect(out).To(And(ContainSubstring("\n-    more: \"yes\"\n"), ContainSubstring("\n-    version: 2.8.x\n+    version: 2.9.x\n")))
+			Expect(out).NotTo(Or(ContainSubstring("resourceVersion"), ContainSubstring("managedFields"), ContainSubstring("status")))
+		}
 		isBack(ctx)
+		live = instance()
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(live), live)).To(Succeed())
+		live.Spec.Distribution.Version = "2.8.x"
+		Expect(k8s.Update(ctx, live)).To(Succeed())
+		Expect(first(snapshots("restore", "--from", file))).To(HaveSuffix("configured FluxInstance/saved/flux\n"), "without the flag there are no lines of it")
+		Expect(first(snapshots("restore", "--from", file, "--unified"))).To(HaveSuffix("unchanged  FluxInstance/saved/flux\n"))
 		content, err := os.ReadFile(file)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(os.WriteFile(file, content[:len(content)-20], 0o600)).To(Succeed())

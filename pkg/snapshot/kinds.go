@@ -106,8 +106,8 @@ func (r *restoring) rests(ctx context.Context) bool {
 		if groupKind(obj) != instances {
 			return nil
 		}
-		action, err := r.check.put(ctx, obj, r.served[instances])
-		same = same && action == Unchanged
+		change, err := r.check.put(ctx, obj, r.served[instances])
+		same = same && change.Action == Unchanged
 		return err
 	})
 	if err != nil || !same {
@@ -203,7 +203,7 @@ func (r *restoring) isBeyond(obj *unstructured.Unstructured) bool {
 // skip passes over an object.
 func (r *restoring) skip(obj *unstructured.Unstructured) {
 	r.skipped[groupKind(obj)]++
-	r.report(obj, Skipped)
+	r.report(obj, Change{Action: Skipped})
 }
 
 // passedOver says what was passed over, if anything.

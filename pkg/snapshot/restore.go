@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,6 +64,9 @@ type Change struct {
 	Action Action `json:"action"`
 	// Object is its kind, namespace and name, as in Kustomization/apps/podinfo.
 	Object string `json:"object"`
+	// Before and After are what was wanted of an object that is configured, and what is now, both in the version in which it is put back; nil for
+	// others.
+	Before, After *unstructured.Unstructured `json:"-"`
 }
 
 // NamespacesError means that namespaces of saved objects are not there.
@@ -93,7 +95,7 @@ func Restore(ctx context.Context, c client.Client, snapshot []byte, opts Restore
 	r := &restoring{
 		client: c, write: &putter{client: writer}, check: &putter{client: client.NewDryRunClient(writer)},
 		snapshot: snapshot, opts: opts, saved: map[schema.GroupKind]bool{}, served: map[schema.GroupKind]kind{}, pending: map[schema.GroupKind]bool{},
-		skipped: map[schema.GroupKind]int{}, namespaces: map[string]bool{}, early: map[string]Action{},
+		skipped: map[schema.GroupKind]int{}, namespaces: map[string]bool{}, early: map[string]Change{},
 	}
 	if err := r.run(ctx); err != nil {
 		return fmt.Errorf("restoring the snapshot: %w", err)
@@ -123,7 +125,7 @@ type restoring struct {
 	// namespaces of the objects, and whether they are there.
 	namespaces map[string]bool
 	// early is what became of the instance, when it had to be put back before the others.
-	early map[string]Action
+	early map[string]Change
 }
 
 func (r *restoring) run(ctx context.Context) error {
@@ -228,10 +230,10 @@ func (r *restoring) notReady() func(*unstructured.Unstructured) bool {
 
 // try checks what can be checked now. Without a dry run in the end it tells nobody: the object has not been changed yet.
 func (r *restoring) try(ctx context.Context, obj *unstructured.Unstructured, later func(*unstructured.Unstructured) bool) error {
-	action := Created
+	change := Change{Action: Created}
 	if !later(obj) {
 		var err error
-		if action, err = r.check.put(ctx, obj, r.served[groupKind(obj)]); err != nil {
+		if change, err = r.check.put(ctx, obj, r.served[groupKind(obj)]); err != nil {
 			return err
 		}
 	}
@@ -240,7 +242,7 @@ func (r *restoring) try(ctx context.Context, obj *unstructured.Unstructured, lat
 	case r.isBeyond(obj):
 		r.skip(obj)
 	default:
-		r.report(obj, action)
+		r.report(obj, change)
 	}
 	return nil
 }
@@ -260,11 +262,15 @@ func (r *restoring) do(ctx context.Context, obj *unstructured.Unstructured) erro
 		r.skip(obj)
 		return nil
 	}
-	action, err := r.write.put(ctx, obj, r.served[groupKind(obj)])
-	if err == nil {
-		r.report(obj, cmp.Or(r.early[describe(obj)], action))
+	change, err := r.write.put(ctx, obj, r.served[groupKind(obj)])
+	if err != nil {
+		return err
 	}
-	return err
+	if early, found := r.early[describe(obj)]; found {
+		change = early
+	}
+	r.report(obj, change)
+	return nil
 }
 
 // prepare creates the namespaces, and where kinds are missing puts the instance back and waits for what Flux brings.
@@ -283,8 +289,8 @@ func (r *restoring) prepare(ctx context.Context) error {
 		if groupKind(obj) != instances {
 			return nil
 		}
-		action, err := r.write.put(ctx, obj, r.served[instances])
-		r.early[describe(obj)] = action
+		change, err := r.write.put(ctx, obj, r.served[instances])
+		r.early[describe(obj)] = change
 		return err
 	})
 	if err != nil {
@@ -319,9 +325,10 @@ func (r *restoring) each(ctx context.Context, do func(context.Context, *unstruct
 	return errors.Join(failures...)
 }
 
-func (r *restoring) report(obj *unstructured.Unstructured, action Action) {
+func (r *restoring) report(obj *unstructured.Unstructured, change Change) {
 	if r.opts.Report != nil {
-		r.opts.Report(Change{Action: action, Object: describe(obj)})
+		change.Object = describe(obj)
+		r.opts.Report(change)
 	}
 }
 

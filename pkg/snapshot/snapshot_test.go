@@ -218,8 +218,21 @@ var _ = Describe("Restoring", func() {
 		want["Kustomization/flux-system/apps"] = snapshot.Configured
 		Expect(restore(ctx, saved, snapshot.RestoreOptions{DryRun: true})).To(Equal(want))
 		Expect(live(ctx, fleet()[3]).GetResourceVersion()).To(Equal(changed.GetResourceVersion()))
-		Expect(restore(ctx, saved, snapshot.RestoreOptions{})).To(Equal(want))
+		var changes []snapshot.Change
+		Expect(snapshot.Restore(ctx, k8s, saved, snapshot.RestoreOptions{Report: func(c snapshot.Change) { changes = append(changes, c) }})).To(Succeed())
 		Expect(specs(ctx)).To(Equal(before))
+		for _, change := range changes {
+			Expect(change.Action).To(Equal(want[change.Object]), change.Object)
+			if change.Action != snapshot.Configured {
+				Expect(change.Before).To(BeNil())
+				continue
+			}
+			Expect(change.Before.Object["spec"]).To(HaveKeyWithValue("path", "./other"))
+			Expect(change.Before.GetLabels()).To(HaveKey("added"))
+			Expect(change.After.Object["spec"]).To(Equal(before["Kustomization"]))
+			Expect(change.After.Object["metadata"]).To(And(Not(HaveKey("finalizers")), Not(HaveKey("labels"))))
+		}
+		Expect(changes).To(HaveLen(len(want)))
 		back := live(ctx, fleet()[3])
 		Expect(back.GetLabels()).To(BeEmpty())
 		Expect(back.GetUID()).To(Equal(changed.GetUID()))

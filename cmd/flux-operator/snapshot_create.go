@@ -33,9 +33,10 @@ func newSnapshotCreateCommand() *cobra.Command {
 		Short: "Save the FluxInstance and all Flux custom resources of a cluster",
 		Long: `Save the FluxInstance and all Flux custom resources of the cluster of the current kubeconfig.
 
-Without --to the snapshot is stored in the cluster, where it counts among those that spec.snapshots.keep keeps: older ones are
-removed. With --to it goes into a file, which must not be there, or into a registry, with the credentials of docker login:
-$DOCKER_CONFIG/config.json, else ~/.docker/config.json, and the helpers it names.
+Without --to the snapshot is stored in the cluster, where it counts among those that spec.snapshots.keep of the FluxInstance keeps:
+older ones are removed. Where there is no FluxInstance, or it keeps none, nothing is removed. With --to it goes into a file, which
+must not be there, or into a registry, with the credentials of docker login: $DOCKER_CONFIG/config.json, else
+~/.docker/config.json, and the helpers it names.
 
 Secrets are not read. Keep them in Git, encrypted, or in a store of their own.
 
@@ -88,18 +89,21 @@ func (c createSnapshot) run(ctx context.Context, out, told io.Writer) error {
 }
 
 // instance tells which release runs, and how many snapshots are kept. That there is no instance is no error, nor that its kind is not installed:
-// the others are worth saving, before the operator takes them over, too.
+// the others are worth saving, before the operator takes them over, too. Nobody has said then how many are to be kept, and none is removed.
 func (c createSnapshot) instance(ctx context.Context, target *cluster) (flux string, keep int, err error) {
 	live := &v1.FluxInstance{}
 	err = target.client.Get(ctx, client.ObjectKey{Namespace: c.flags.namespace, Name: v1.DefaultInstanceName}, live)
-	if err != nil && !apierrors.IsNotFound(err) && !apimeta.IsNoMatchError(err) {
+	if apierrors.IsNotFound(err) || apimeta.IsNoMatchError(err) {
+		return "", 0, nil
+	}
+	if err != nil {
 		return "", 0, fmt.Errorf("reading the FluxInstance: %w", err)
 	}
 	running, err := readRunning(live)
 	return running.version, live.KeptSnapshots(), err
 }
 
-// store saves in the cluster, and removes what is not kept any more. Where the operator keeps none, all of them are somebody's own.
+// store saves in the cluster, and removes what is not kept any more. Where no operator keeps any, all of them are somebody's own.
 func (c createSnapshot) store(ctx context.Context, target *cluster, flux string, keep int, told io.Writer) (string, error) {
 	store := c.flags.store(target)
 	stored, err := store.Create(ctx, snapshot.Order{Flux: flux})

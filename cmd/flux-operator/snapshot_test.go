@@ -11,8 +11,11 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -105,9 +108,21 @@ var _ = Describe("snapshot", Ordered, func() {
 		live := instance()
 		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(live), live)).To(Succeed())
 		live.Spec.Distribution.Version = "2.8.x"
+		live.Labels["more"] = "yes"
 		Expect(k8s.Update(ctx, live)).To(Succeed())
-		Expect(first(snapshots("restore", "--from", file))).To(ContainSubstring("configured FluxInstance/saved/flux\n"))
+		for _, flag := range []string{"--dry-run", "--dry-run=false"} {
+			out := first(snapshots("restore", "--from", file, "--unified", flag))
+			Expect(out).To(MatchRegexp(`(?s)configured FluxInstance/saved/flux( \(dry run\))?\n--- live/FluxInstance/saved/flux\n\+\+\+ wanted/FluxInstance/saved/flux\n`))
+			Expect(out).To(And(ContainSubstring("\n-    more: \"yes\"\n"), ContainSubstring("\n-    version: 2.8.x\n+    version: 2.9.x\n")))
+			Expect(out).NotTo(Or(ContainSubstring("resourceVersion"), ContainSubstring("managedFields"), ContainSubstring("status")))
+		}
 		isBack(ctx)
+		live = instance()
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(live), live)).To(Succeed())
+		live.Spec.Distribution.Version = "2.8.x"
+		Expect(k8s.Update(ctx, live)).To(Succeed())
+		Expect(first(snapshots("restore", "--from", file))).To(HaveSuffix("configured FluxInstance/saved/flux\n"), "without the flag there are no lines of it")
+		Expect(first(snapshots("restore", "--from", file, "--unified"))).To(HaveSuffix("unchanged  FluxInstance/saved/flux\n"))
 		content, err := os.ReadFile(file)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(os.WriteFile(file, content[:len(content)-20], 0o600)).To(Succeed())
@@ -125,6 +140,42 @@ var _ = Describe("snapshot", Ordered, func() {
 		Expect(k8s.Delete(ctx, instance())).To(Succeed())
 		Expect(first(snapshots("restore", "--from", strings.TrimSpace(out), "--insecure"))).To(ContainSubstring("created    FluxInstance/saved/flux\n"))
 		isBack(ctx)
+	})
+
+	It("restore skips what nobody defines any more, puts back the rest, and fails in the end", func(ctx SpecContext) {
+		crds := envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{widgets()}}
+		_, err := envtest.InstallCRDs(testEnv.Config, crds)
+		Expect(err).NotTo(HaveOccurred())
+		widget := &unstructured.Unstructured{}
+		widget.SetGroupVersionKind(schema.GroupVersionKind{Group: widgets().Spec.Group, Version: "v1", Kind: "Widget"})
+		widget.SetNamespace(namespace)
+		widget.SetName("a")
+		Eventually(func() error { return k8s.Create(ctx, widget) }, 30*time.Second, 100*time.Millisecond).Should(Succeed())
+		file := filepath.Join(GinkgoT().TempDir(), "flux.snapshot")
+		first(snapshots("create", "--to", file))
+		Expect(envtest.UninstallCRDs(testEnv.Config, crds)).To(Succeed())
+		isGone(ctx, widgets().Name)
+
+		By("looking, as long as the instance may bring it")
+		Expect(k8s.Delete(ctx, instance())).To(Succeed())
+		out, told, err := snapshots("restore", "--from", file, "--dry-run")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(out).To(ContainSubstring("created    Widget/saved/a (dry run)\n"))
+		Expect(told).To(ContainSubstring("not served yet are Widget.new.toolkit.fluxcd.io:"))
+
+		By("having an instance that is ready")
+		live := instance()
+		Expect(k8s.Create(ctx, live)).To(Succeed())
+		live.Status.Conditions = []metav1.Condition{{
+			Type: "Ready", Status: metav1.ConditionTrue, Reason: v1.ReasonReconciliationSucceeded, ObservedGeneration: live.Generation, LastTransitionTime: metav1.Now(),
+		}}
+		Expect(k8s.Status().Update(ctx, live)).To(Succeed())
+		for flag, note := range map[string]string{"--dry-run": " (dry run)", "--dry-run=false": ""} {
+			out, told, err := snapshots("restore", "--from", file, flag)
+			Expect(out).To(And(ContainSubstring("unchanged  FluxInstance/saved/flux"+note+"\n"), ContainSubstring("skipped    Widget/saved/a"+note+"\n")))
+			Expect(told).To(BeEmpty())
+			Expect(err).To(MatchError(And(ContainSubstring("1 objects are passed over"), ContainSubstring("Widget.new.toolkit.fluxcd.io; install what defines them"))))
+		}
 	})
 
 	DescribeTable("is refused", func(want string, args ...string) {
@@ -145,10 +196,7 @@ var _ = Describe("snapshot without the operator", func() {
 	It("saves what is there, before the operator takes it over", func(ctx SpecContext) {
 		crds := envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true}
 		Expect(envtest.UninstallCRDs(testEnv.Config, crds)).To(Succeed())
-		Eventually(func() bool {
-			crd := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}}
-			return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: "fluxinstances." + v1.Group}, crd))
-		}, 30*time.Second, 100*time.Millisecond).Should(BeTrue())
+		isGone(ctx, "fluxinstances."+v1.Group)
 
 		root := newRootCommand()
 		file := filepath.Join(GinkgoT().TempDir(), "flux.snapshot")
@@ -161,7 +209,53 @@ var _ = Describe("snapshot without the operator", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(reader.Header().Flux).To(BeEmpty())
 	})
+
+	It("removes none of the snapshots in the cluster, for nobody said how many to keep", func(ctx SpecContext) {
+		const namespace = "unmanaged"
+		Expect(k8s.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+		kept := func(before int) {
+			GinkgoHelper()
+			for i := range v1.DefaultKeptSnapshots + 1 {
+				root := newRootCommand()
+				root.SetArgs([]string{"snapshot", "create", "--kubeconfig", kubeconfig, "-n", namespace})
+				root.SetOut(GinkgoWriter)
+				Expect(root.Execute()).To(Succeed())
+				Expect(snapshot.NewStore(k8s, snapshot.Options{Namespace: namespace}).List(ctx)).To(HaveLen(before + i + 1))
+			}
+		}
+		kept(0)
+
+		By("having the kind, and no instance of it")
+		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true})
+		Expect(err).NotTo(HaveOccurred())
+		kept(v1.DefaultKeptSnapshots + 1)
+	})
 })
+
+// widgets define a kind in a group of Flux that is not Flux's.
+func widgets() *apiextensionsv1.CustomResourceDefinition {
+	return &apiextensionsv1.CustomResourceDefinition{
+		ObjectMeta: metav1.ObjectMeta{Name: "widgets.new.toolkit.fluxcd.io"},
+		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+			Group: "new.toolkit.fluxcd.io",
+			Names: apiextensionsv1.CustomResourceDefinitionNames{Kind: "Widget", ListKind: "WidgetList", Plural: "widgets", Singular: "widget"},
+			Scope: apiextensionsv1.NamespaceScoped,
+			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
+				Name: "v1", Served: true, Storage: true,
+				Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object"}},
+			}},
+		},
+	}
+}
+
+// isGone waits until a definition is not there any more.
+func isGone(ctx SpecContext, name string) {
+	GinkgoHelper()
+	Eventually(func() bool {
+		crd := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}}
+		return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: name}, crd))
+	}, 30*time.Second, 100*time.Millisecond).Should(BeTrue())
+}
 
 // first returns the output of a call that has to succeed.
 func first(out, _ string, err error) string {

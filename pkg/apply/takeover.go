@@ -30,12 +30,17 @@ type foreignManager struct {
 // resources, from which the API server takes the name up to the slash; a provider that embeds Helm is known by the name of its binary, such as
 // terraform-provider-helm_v2.13.0_x5. Its provider for Flux writes as "flux", that for kubectl as "HashiCorp" or "kubectl".
 // Argo CD applies as argocd-controller; before it named itself, updates bore the name of its binary, argocd-application-controller.
+//
+// helm-controller gives its own name to what it installs from charts, by updates with Helm 3 and by applies since Helm 4, and when it corrects drift.
+// On its own behalf it writes to HelmReleases and HelmCharts alone, which are never ours. kustomize-controller, which is the reason why only its
+// applies are taken, updates the finalizers of the Kustomization that we apply.
 func foreignManagers(own string, overrides []string) []foreignManager {
 	const apply, update = metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate
 	managers := []foreignManager{
 		{name: own, operations: []metav1.ManagedFieldsOperationType{update}},
 		{name: "kustomize-controller", operations: []metav1.ManagedFieldsOperationType{apply}},
 		{name: "helm", operations: []metav1.ManagedFieldsOperationType{apply, update}}, // Helm 4 applies
+		{name: "helm-controller", operations: []metav1.ManagedFieldsOperationType{apply, update}},
 		{name: "kubectl", prefix: true, operations: []metav1.ManagedFieldsOperationType{apply, update}},
 		{name: "before-first-apply", operations: []metav1.ManagedFieldsOperationType{update}},
 		{name: "flux", operations: []metav1.ManagedFieldsOperationType{apply, update}},

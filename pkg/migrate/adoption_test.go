@@ -115,7 +115,10 @@ func annotated(annotations map[string]string, write func(context.Context, *unstr
 	}
 }
 
-var released = map[string]string{"meta.helm.sh/release-name": "flux2", "meta.helm.sh/release-namespace": "flux-system"}
+var (
+	released     = map[string]string{"meta.helm.sh/release-name": "flux2", "meta.helm.sh/release-namespace": "flux-system"}
+	helmReleased = map[string]string{"helm.toolkit.fluxcd.io/name": "flux2", "helm.toolkit.fluxcd.io/namespace": "flux-system"}
+)
 
 var _ = Describe("Survey of an installation", func() {
 	DescribeTable("tells the tool and what users have set, whatever the release",
@@ -162,6 +165,10 @@ var _ = Describe("Survey of an installation", func() {
 		Entry("of Helm 3", annotated(released, creating("helm")), "helm", "Helm release flux-system/flux2",
 			"kubectl -n flux-system label secret -l owner=helm,name=flux2", true),
 		Entry("of Helm 4", annotated(released, applying("helm")), "helm", "Helm release flux-system/flux2", "Never run helm uninstall", true),
+		Entry("of a HelmRelease", annotated(released, labelled(helmReleased, creating("helm-controller"))), "helm-controller",
+			"HelmRelease flux-system/flux2", "flux -n flux-system suspend helmrelease flux2", true),
+		Entry("of a HelmRelease with Helm 4", annotated(released, labelled(helmReleased, applying("helm-controller"))), "helm-controller",
+			"HelmRelease flux-system/flux2", "flux -n flux-system suspend helmrelease flux2", true),
 		Entry("of Terraform's manifests", applying("Terraform"), "Terraform", "Terraform", "terraform state rm", false),
 		Entry("of Terraform's resources", creating("HashiCorp"), "HashiCorp", "Terraform", "terraform state rm", false),
 		Entry("of a Helm release in Terraform", annotated(released, creating("terraform-provider-helm_v2.13.0_x5")),

@@ -67,6 +67,9 @@ func TestLosses(t *testing.T) {
 		"replicas": {
 			service + "spec: {replicas: 3}", service + "spec: {replicas: 1}", "helm", `{"f:spec":{"f:replicas":{}}}`, []string{".spec.replicas"},
 		},
+		"replicas of a HelmRelease": {
+			service + "spec: {replicas: 3}", service + "spec: {replicas: 1}", "helm-controller", `{"f:spec":{"f:replicas":{}}}`, []string{".spec.replicas"},
+		},
 		"the same amount": {
 			service + "spec: {a: {resources: {limits: {cpu: 1000m}}}}", service + "spec: {a: {resources: {limits: {cpu: 1}}}}", "helm",
 			`{"f:spec":{"f:a":{"f:resources":{"f:limits":{"f:cpu":{}}}}}}`, nil,

@@ -42,6 +42,7 @@ var writers = []writer{
 	{name: v1.FieldManager, operations: "Update"},
 	{name: "kustomize-controller", operations: "Apply"},
 	{name: "helm", operations: "Apply Update"},
+	{name: "helm-controller", operations: "Apply Update"},
 	{name: "kubectl", prefix: true, operations: "Apply Update"},
 	{name: "before-first-apply", operations: "Update"},
 	{name: "flux", operations: "Apply Update"},

@@ -27,6 +27,8 @@ type kind struct {
 
 	// versions are those served, the storage version first.
 	versions []string
+	// pending means that none is served yet, and that the API server has not refused to.
+	pending bool
 }
 
 // in returns the kind in a version, if it is served, else in the one that objects are stored in.
@@ -37,8 +39,8 @@ func (k kind) in(version string) schema.GroupVersionKind {
 	return k.WithVersion(version)
 }
 
-// servedKinds finds the kinds of Flux that can be read and written now, in the order in which objects are put back.
-func servedKinds(ctx context.Context, from client.Reader) ([]kind, error) {
+// kindsOf finds the kinds of Flux that are defined, in the order in which objects are put back.
+func kindsOf(ctx context.Context, from client.Reader) ([]kind, error) {
 	names, err := definitionNames(ctx, from)
 	if err != nil {
 		return nil, err
@@ -46,7 +48,10 @@ func servedKinds(ctx context.Context, from client.Reader) ([]kind, error) {
 	return readKinds(ctx, from, names)
 }
 
-// readKinds returns those of the kinds with these definitions that are saved and served now, in the order in which objects are put back.
+// isServed tells whether objects of the kind can be read and written now.
+func (k kind) isServed() bool { return len(k.versions) > 0 }
+
+// readKinds returns those of the kinds with these definitions that are saved, in the order in which objects are put back.
 func readKinds(ctx context.Context, from client.Reader, names []string) ([]kind, error) {
 	var kinds []kind
 	for _, name := range names {
@@ -58,7 +63,7 @@ func readKinds(ctx context.Context, from client.Reader, names []string) ([]kind,
 		if err != nil {
 			return nil, fmt.Errorf("reading CustomResourceDefinition %q: %w", name, err)
 		}
-		if len(k.versions) > 0 && isSaved(k.GroupKind) {
+		if isSaved(k.GroupKind) {
 			kinds = append(kinds, k)
 		}
 	}
@@ -114,6 +119,7 @@ func readKind(ctx context.Context, from client.Reader, name string) (kind, error
 	}
 	k := kind{GroupKind: schema.GroupKind{Group: parsed.Spec.Group, Kind: parsed.Spec.Names.Kind}}
 	if !apimeta.IsStatusConditionTrue(parsed.Status.Conditions, "Established") {
+		k.pending = !apimeta.IsStatusConditionFalse(parsed.Status.Conditions, "NamesAccepted")
 		return k, nil
 	}
 	for _, version := range parsed.Spec.Versions {

@@ -24,24 +24,24 @@ type putter struct {
 
 // put makes one object equal to a saved one. Its version is the saved one, or where that is not served the storage version, if the saved content
 // fits its schema.
-func (p *putter) put(ctx context.Context, saved *unstructured.Unstructured, k kind) (Action, error) {
+func (p *putter) put(ctx context.Context, saved *unstructured.Unstructured, k kind) (Change, error) {
 	wanted := saved.DeepCopy()
 	version := saved.GroupVersionKind().Version
 	wanted.SetGroupVersionKind(k.in(version))
-	var action Action
+	var change Change
 	err := persist(ctx, func() (err error) {
-		action, err = p.send(ctx, wanted.DeepCopy())
+		change, err = p.send(ctx, wanted.DeepCopy())
 		return err
 	})
 	if err != nil && !slices.Contains(k.versions, version) {
-		return "", fmt.Errorf("the version %s that it was saved in is not served any more, and as %s it is refused (served are %s): %w",
+		return Change{}, fmt.Errorf("the version %s that it was saved in is not served any more, and as %s it is refused (served are %s): %w",
 			version, k.in(version).Version, strings.Join(k.versions, ", "), err)
 	}
-	return action, err
+	return change, err
 }
 
 // send makes the requests for one object. Somebody who was faster makes it a conflict, which is tried again.
-func (p *putter) send(ctx context.Context, wanted *unstructured.Unstructured) (Action, error) {
+func (p *putter) send(ctx context.Context, wanted *unstructured.Unstructured) (Change, error) {
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(wanted.GroupVersionKind())
 	err := p.client.Get(ctx, client.ObjectKeyFromObject(wanted), live)
@@ -50,27 +50,28 @@ func (p *putter) send(ctx context.Context, wanted *unstructured.Unstructured) (A
 		if apierrors.IsAlreadyExists(err) {
 			err = conflict(wanted, err)
 		}
-		return Created, err
+		return Change{Action: Created}, err
 	}
 	if err != nil {
-		return "", err
+		return Change{}, err
 	}
 	if live.GetDeletionTimestamp() != nil {
-		return "", conflict(wanted, errors.New("it is being deleted, wait until it is gone"))
+		return Change{}, conflict(wanted, errors.New("it is being deleted, wait until it is gone"))
 	}
 	before := content(live)
 	if equality.Semantic.DeepEqual(before.Object, content(wanted).Object) {
-		return Unchanged, nil
+		return Change{Action: Unchanged}, nil
 	}
 	setContent(live, wanted)
 	if err := p.client.Update(ctx, live); err != nil {
-		return "", err
+		return Change{}, err
 	}
 	// A newer schema may have filled in what was not there to be saved, as it did before.
-	if equality.Semantic.DeepEqual(before.Object, content(live).Object) {
-		return Unchanged, nil
+	after := content(live)
+	if equality.Semantic.DeepEqual(before.Object, after.Object) {
+		return Change{Action: Unchanged}, nil
 	}
-	return Configured, nil
+	return Change{Action: Configured, Before: before, After: after}, nil
 }
 
 // conflict is an error that may be another one when it is tried again.

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,10 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 const (
@@ -42,7 +38,8 @@ type RestoreOptions struct {
 	CreateNamespaces bool
 	// Report, which may be nil, is told what became of each object, or would become of it, in the order of the snapshot.
 	Report func(Change)
-	// Waiting, which may be nil, is told once, when the instance is put back and Flux is to define its kinds: these are the ones missing.
+	// Waiting, which may be nil, is told once which kinds Flux is to define before the rest can be put back: when the instance is back, and by a dry
+	// run where it would be. It is not told where nothing is missing or nothing more would come.
 	Waiting func(kinds []string)
 }
 
@@ -57,6 +54,8 @@ const (
 	Configured Action = "configured"
 	// Unchanged means that the object was there as it is in the snapshot.
 	Unchanged Action = "unchanged"
+	// Skipped means that the object could not be put back: its kind is not served, and Flux does not bring it.
+	Skipped Action = "skipped"
 )
 
 // Change is what became of one object.
@@ -65,6 +64,9 @@ type Change struct {
 	Action Action `json:"action"`
 	// Object is its kind, namespace and name, as in Kustomization/apps/podinfo.
 	Object string `json:"object"`
+	// Before and After are what was wanted of an object that is configured, and what is now, both in the version in which it is put back; nil for
+	// others.
+	Before, After *unstructured.Unstructured `json:"-"`
 }
 
 // NamespacesError means that namespaces of saved objects are not there.
@@ -84,11 +86,16 @@ func (e *NamespacesError) Error() string {
 // Everything that can be is checked with a dry run first, and nothing is written unless all of it passes. What cannot be checked yet, since it needs
 // kinds that Flux brings along or namespaces that are missing, is checked once the instance and the namespaces are there, before anything else is
 // written. The wait for Flux ends with the context. It may be called again after any error.
+//
+// A kind that nobody brings holds nothing else up: once the instance has come to rest, objects of kinds that are still not served are passed over,
+// and the error, after everything else was put back, is an UnservedError. Only where the kind of the instance, or no kind at all, is served is
+// nothing done.
 func Restore(ctx context.Context, c client.Client, snapshot []byte, opts RestoreOptions) error {
 	writer := client.WithFieldOwner(client.WithFieldValidation(c, metav1.FieldValidationStrict), FieldManager)
 	r := &restoring{
 		client: c, write: &putter{client: writer}, check: &putter{client: client.NewDryRunClient(writer)},
-		snapshot: snapshot, opts: opts, saved: map[schema.GroupKind]bool{}, served: map[schema.GroupKind]kind{}, namespaces: map[string]bool{}, early: map[string]Action{},
+		snapshot: snapshot, opts: opts, saved: map[schema.GroupKind]bool{}, served: map[schema.GroupKind]kind{}, pending: map[schema.GroupKind]bool{},
+		skipped: map[schema.GroupKind]int{}, namespaces: map[string]bool{}, early: map[string]Change{},
 	}
 	if err := r.run(ctx); err != nil {
 		return fmt.Errorf("restoring the snapshot: %w", err)
@@ -103,12 +110,22 @@ type restoring struct {
 	snapshot     []byte
 	opts         RestoreOptions
 
-	saved  map[schema.GroupKind]bool
-	served map[schema.GroupKind]kind
+	// saved are the kinds in the snapshot, instances the objects of the one that brings others.
+	saved     map[schema.GroupKind]bool
+	instances []client.ObjectKey
+	// served are the kinds in the cluster, pending those that are defined and not served yet.
+	served  map[schema.GroupKind]kind
+	pending map[schema.GroupKind]bool
+	// final means that no more kinds will come.
+	final bool
+	// unwell is why an instance is not ready, as it said when it was last read.
+	unwell string
+	// skipped is how many objects of a kind were passed over.
+	skipped map[schema.GroupKind]int
 	// namespaces of the objects, and whether they are there.
 	namespaces map[string]bool
 	// early is what became of the instance, when it had to be put back before the others.
-	early map[string]Action
+	early map[string]Change
 }
 
 func (r *restoring) run(ctx context.Context) error {
@@ -121,30 +138,27 @@ func (r *restoring) run(ctx context.Context) error {
 	if missing := r.missingNamespaces(); len(missing) > 0 && !r.opts.CreateNamespaces {
 		return &NamespacesError{Missing: missing}
 	}
-	unserved := r.unserved()
-	if err := r.canWaitFor(unserved); err != nil {
+	if err := r.canBegin(); err != nil {
 		return err
 	}
+	r.expect(ctx)
 	later := r.notReady()
 	if err := r.each(ctx, func(ctx context.Context, obj *unstructured.Unstructured) error { return r.try(ctx, obj, later) }); err != nil {
 		return fmt.Errorf("nothing was changed: %w", err)
 	}
 	if r.opts.DryRun {
-		return nil
+		return r.passedOver()
 	}
-	if err := r.prepare(ctx, unserved); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return err
 	}
 	if err := r.each(ctx, func(ctx context.Context, obj *unstructured.Unstructured) error { return r.tryLate(ctx, obj, later) }); err != nil {
 		return err
 	}
-	return r.each(ctx, func(ctx context.Context, obj *unstructured.Unstructured) error {
-		action, err := r.write.put(ctx, obj, r.served[groupKind(obj)])
-		if err == nil {
-			r.report(obj, cmp.Or(r.early[describe(obj)], action))
-		}
+	if err := r.each(ctx, r.do); err != nil {
 		return err
-	})
+	}
+	return r.passedOver()
 }
 
 // survey reads the whole snapshot once: whether it is complete and what is in it.
@@ -162,6 +176,9 @@ func (r *restoring) survey() error {
 			return err
 		}
 		r.saved[groupKind(obj)] = true
+		if groupKind(obj) == instances {
+			r.instances = append(r.instances, client.ObjectKeyFromObject(obj))
+		}
 		if ns := obj.GetNamespace(); ns != "" {
 			r.namespaces[ns] = false
 		}
@@ -191,43 +208,6 @@ func (r *restoring) look(ctx context.Context) error {
 	return nil
 }
 
-func (r *restoring) lookForKinds(ctx context.Context) error {
-	kinds, err := servedKinds(ctx, r.client)
-	if err != nil {
-		return err
-	}
-	clear(r.served)
-	for _, k := range kinds {
-		r.served[k.GroupKind] = k
-	}
-	return nil
-}
-
-// unserved are the kinds in the snapshot that the API server does not serve.
-func (r *restoring) unserved() []schema.GroupKind {
-	var missing []schema.GroupKind
-	for k := range r.saved {
-		if _, served := r.served[k]; !served {
-			missing = append(missing, k)
-		}
-	}
-	slices.SortFunc(missing, func(a, b schema.GroupKind) int { return strings.Compare(a.String(), b.String()) })
-	return missing
-}
-
-// canWaitFor tells what has to be done before kinds can come to be served.
-func (r *restoring) canWaitFor(unserved []schema.GroupKind) error {
-	for _, k := range unserved {
-		if k.Group == v1.Group {
-			return fmt.Errorf("the kind %s is not served: install the operator first, it brings the definition along", k)
-		}
-	}
-	if len(unserved) > 0 && !r.saved[instances] {
-		return fmt.Errorf("kinds are not served, and there is no FluxInstance in the snapshot that would install them: %s; install Flux first", list(unserved))
-	}
-	return nil
-}
-
 func (r *restoring) missingNamespaces() []string {
 	var missing []string
 	for name, found := range r.namespaces {
@@ -250,30 +230,51 @@ func (r *restoring) notReady() func(*unstructured.Unstructured) bool {
 
 // try checks what can be checked now. Without a dry run in the end it tells nobody: the object has not been changed yet.
 func (r *restoring) try(ctx context.Context, obj *unstructured.Unstructured, later func(*unstructured.Unstructured) bool) error {
-	action := Created
+	change := Change{Action: Created}
 	if !later(obj) {
 		var err error
-		if action, err = r.check.put(ctx, obj, r.served[groupKind(obj)]); err != nil {
+		if change, err = r.check.put(ctx, obj, r.served[groupKind(obj)]); err != nil {
 			return err
 		}
 	}
-	if r.opts.DryRun {
-		r.report(obj, action)
+	switch {
+	case !r.opts.DryRun:
+	case r.isBeyond(obj):
+		r.skip(obj)
+	default:
+		r.report(obj, change)
 	}
 	return nil
 }
 
 // tryLate checks what could not be checked before.
 func (r *restoring) tryLate(ctx context.Context, obj *unstructured.Unstructured, later func(*unstructured.Unstructured) bool) error {
-	if !later(obj) {
+	if !later(obj) || r.isBeyond(obj) {
 		return nil
 	}
 	_, err := r.check.put(ctx, obj, r.served[groupKind(obj)])
 	return err
 }
 
-// prepare creates the namespaces, and where kinds are missing puts the instance back and waits until Flux has brought them.
-func (r *restoring) prepare(ctx context.Context, unserved []schema.GroupKind) error {
+// do puts an object back, or passes over it.
+func (r *restoring) do(ctx context.Context, obj *unstructured.Unstructured) error {
+	if r.isBeyond(obj) {
+		r.skip(obj)
+		return nil
+	}
+	change, err := r.write.put(ctx, obj, r.served[groupKind(obj)])
+	if err != nil {
+		return err
+	}
+	if early, found := r.early[describe(obj)]; found {
+		change = early
+	}
+	r.report(obj, change)
+	return nil
+}
+
+// prepare creates the namespaces, and where kinds are missing puts the instance back and waits for what Flux brings.
+func (r *restoring) prepare(ctx context.Context) error {
 	for _, name := range r.missingNamespaces() {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		err := persist(ctx, func() error { return r.client.Create(ctx, namespace, client.FieldOwner(FieldManager)) })
@@ -281,43 +282,21 @@ func (r *restoring) prepare(ctx context.Context, unserved []schema.GroupKind) er
 			return fmt.Errorf("creating Namespace %q: %w", name, err)
 		}
 	}
-	if len(unserved) == 0 {
+	if r.final {
 		return nil
 	}
 	err := r.each(ctx, func(ctx context.Context, obj *unstructured.Unstructured) error {
 		if groupKind(obj) != instances {
 			return nil
 		}
-		action, err := r.write.put(ctx, obj, r.served[instances])
-		r.early[describe(obj)] = action
+		change, err := r.write.put(ctx, obj, r.served[instances])
+		r.early[describe(obj)] = change
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return r.await(ctx, unserved)
-}
-
-// await waits until all kinds are served.
-func (r *restoring) await(ctx context.Context, unserved []schema.GroupKind) error {
-	if r.opts.Waiting != nil {
-		names := make([]string, 0, len(unserved))
-		for _, k := range unserved {
-			names = append(names, k.String())
-		}
-		r.opts.Waiting(names)
-	}
-	err := wait.PollUntilContextCancel(ctx, lookEvery, true, func(ctx context.Context) (bool, error) {
-		err := r.lookForKinds(ctx)
-		return err == nil && len(r.unserved()) == 0, err
-	})
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("the FluxInstance is back, waiting until Flux serves %s: %w; see the conditions of the instance, and restore once more", list(r.unserved()), err)
-	}
-	return nil
+	return r.await(ctx)
 }
 
 // each goes through the objects until some have failed.
@@ -346,23 +325,13 @@ func (r *restoring) each(ctx context.Context, do func(context.Context, *unstruct
 	return errors.Join(failures...)
 }
 
-func (r *restoring) report(obj *unstructured.Unstructured, action Action) {
+func (r *restoring) report(obj *unstructured.Unstructured, change Change) {
 	if r.opts.Report != nil {
-		r.opts.Report(Change{Action: action, Object: describe(obj)})
+		change.Object = describe(obj)
+		r.opts.Report(change)
 	}
 }
-
-// instances is the kind that brings those of Flux.
-var instances = schema.GroupKind{Group: v1.Group, Kind: v1.FluxInstanceKind}
 
 func groupKind(obj *unstructured.Unstructured) schema.GroupKind {
 	return obj.GroupVersionKind().GroupKind()
-}
-
-func list(kinds []schema.GroupKind) string {
-	names := make([]string, 0, len(kinds))
-	for _, k := range kinds {
-		names = append(names, k.String())
-	}
-	return strings.Join(names, ", ")
 }

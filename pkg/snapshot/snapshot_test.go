@@ -14,6 +14,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -217,8 +218,21 @@ var _ = Describe("Restoring", func() {
 		want["Kustomization/flux-system/apps"] = snapshot.Configured
 		Expect(restore(ctx, saved, snapshot.RestoreOptions{DryRun: true})).To(Equal(want))
 		Expect(live(ctx, fleet()[3]).GetResourceVersion()).To(Equal(changed.GetResourceVersion()))
-		Expect(restore(ctx, saved, snapshot.RestoreOptions{})).To(Equal(want))
+		var changes []snapshot.Change
+		Expect(snapshot.Restore(ctx, k8s, saved, snapshot.RestoreOptions{Report: func(c snapshot.Change) { changes = append(changes, c) }})).To(Succeed())
 		Expect(specs(ctx)).To(Equal(before))
+		for _, change := range changes {
+			Expect(change.Action).To(Equal(want[change.Object]), change.Object)
+			if change.Action != snapshot.Configured {
+				Expect(change.Before).To(BeNil())
+				continue
+			}
+			Expect(change.Before.Object["spec"]).To(HaveKeyWithValue("path", "./other"))
+			Expect(change.Before.GetLabels()).To(HaveKey("added"))
+			Expect(change.After.Object["spec"]).To(Equal(before["Kustomization"]))
+			Expect(change.After.Object["metadata"]).To(And(Not(HaveKey("finalizers")), Not(HaveKey("labels"))))
+		}
+		Expect(changes).To(HaveLen(len(want)))
 		back := live(ctx, fleet()[3])
 		Expect(back.GetLabels()).To(BeEmpty())
 		Expect(back.GetUID()).To(Equal(changed.GetUID()))
@@ -315,15 +329,131 @@ var _ = Describe("Restoring", func() {
 		Expect(err).To(MatchError(And(ContainSubstring("waiting until Flux serves"), ContainSubstring("HelmRelease"), ContainSubstring("the time is over"))))
 	})
 
-	It("does not wait for what nobody would bring", func(ctx SpecContext) {
-		alien := object(`{apiVersion: new.toolkit.fluxcd.io/v1, kind: Alien, metadata: {name: a, namespace: apps}}`)
-		_, err := restore(ctx, forge(alien), snapshot.RestoreOptions{})
+	It("passes over what Flux has not brought once the instance is ready, and puts back everything else", func(ctx SpecContext) {
+		saved := forge(append(fleet(), strangers()...)...)
+		destroy(ctx)
+		removeFlux(ctx)
+		want := every(snapshot.Created)
+		want["ResourceSet/apps/a"] = snapshot.Skipped // which Flux never brings
+		want["Alien/apps/a"] = snapshot.Created       // which it might
+		done, err := restore(ctx, saved, snapshot.RestoreOptions{DryRun: true})
+		Expect(err).To(BeUnserved("ResourceSet.fluxcd.controlplane.io"))
+		Expect(done).To(Equal(want))
+
+		waiting, result := make(chan []string, 2), make(chan error, 1)
+		go func() {
+			defer GinkgoRecover()
+			var err error
+			done, err = restore(ctx, saved, snapshot.RestoreOptions{Waiting: func(kinds []string) { waiting <- kinds }})
+			result <- err
+		}()
+		Eventually(waiting).Should(Receive(And(ContainElement("Alien.new.toolkit.fluxcd.io"), Not(ContainElement(ContainSubstring("ResourceSet"))))))
+		for _, crd := range fluxDefinitions() {
+			Expect(k8s.Create(ctx, crd)).To(Succeed()) // served a moment later, which the operator may not wait for
+		}
+		say(ctx, map[string]any{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded"})
+		Eventually(result).Should(Receive(&err))
+		Expect(err).To(BeUnserved("Alien.new.toolkit.fluxcd.io", "ResourceSet.fluxcd.controlplane.io"))
+		Expect(err).To(MatchError(ContainSubstring("2 objects are passed over, since their kinds are not served: Alien.new.toolkit.fluxcd.io, " +
+			"ResourceSet.fluxcd.controlplane.io; install what defines them, and restore once more")))
+		want["Alien/apps/a"] = snapshot.Skipped
+		Expect(done).To(Equal(want))
+		Expect(specs(ctx)).To(HaveLen(len(fleet())))
+	})
+
+	It("does not wait for an instance that is ready already, nor does a dry run expect anything", func(ctx SpecContext) {
+		say(ctx, map[string]any{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded"})
+		Expect(k8s.Delete(ctx, fleet()[4])).To(Succeed())
+		want := every(snapshot.Unchanged)
+		want["HelmRelease/apps/podinfo"], want["Alien/apps/a"], want["ResourceSet/apps/a"] = snapshot.Created, snapshot.Skipped, snapshot.Skipped
+		for _, dry := range []bool{true, false} {
+			done, err := restore(ctx, forge(append(fleet(), strangers()...)...), snapshot.RestoreOptions{
+				DryRun: dry, Waiting: func([]string) { Fail("it waits") },
+			})
+			Expect(err).To(BeUnserved("Alien.new.toolkit.fluxcd.io", "ResourceSet.fluxcd.controlplane.io"))
+			Expect(done).To(Equal(want))
+		}
+	})
+
+	It("does not wait for an instance that somebody has to mend first, and says what is wrong with it", func(ctx SpecContext) {
+		problem := "version 2.1.x is not supported"
+		say(ctx, map[string]any{"type": "Ready", "status": "False", "reason": "BuildFailed", "message": problem},
+			map[string]any{"type": "Stalled", "status": "True", "reason": "BuildFailed", "message": problem})
+		want := every(snapshot.Unchanged)
+		want["Alien/apps/a"] = snapshot.Skipped
+		done, err := restore(ctx, forge(append(fleet(), strangers()[0])...), snapshot.RestoreOptions{})
+		Expect(err).To(BeUnserved("Alien.new.toolkit.fluxcd.io"))
+		Expect(err).To(MatchError(ContainSubstring("see to the FluxInstance (BuildFailed: version 2.1.x is not supported), or install what defines them")))
+		Expect(done).To(Equal(want))
+	})
+
+	It("passes over what is not served where the snapshot has no instance", func(ctx SpecContext) {
+		saved := forge(append(fleet()[1:], strangers()...)...)
+		want := every(snapshot.Created)
+		delete(want, "FluxInstance/flux-system/flux")
+		want["Alien/apps/a"], want["ResourceSet/apps/a"] = snapshot.Skipped, snapshot.Skipped
+		destroy(ctx)
+		for _, dry := range []bool{true, false} {
+			done, err := restore(ctx, saved, snapshot.RestoreOptions{DryRun: dry, Waiting: func([]string) { Fail("it waits") }})
+			Expect(err).To(BeUnserved("Alien.new.toolkit.fluxcd.io", "ResourceSet.fluxcd.controlplane.io"))
+			Expect(done).To(Equal(want))
+		}
+		live(ctx, fleet()[4])
+	})
+
+	It("does not begin where nothing is served, or the operator is missing", func(ctx SpecContext) {
+		done, err := restore(ctx, forge(strangers()...), snapshot.RestoreOptions{})
 		Expect(err).To(MatchError(And(ContainSubstring("Alien.new.toolkit.fluxcd.io"), ContainSubstring("install Flux first"))))
-		set := object(`{apiVersion: fluxcd.controlplane.io/v1, kind: ResourceSet, metadata: {name: a, namespace: apps}}`)
-		_, err = restore(ctx, forge(set), snapshot.RestoreOptions{})
+		Expect(done).To(BeEmpty())
+
+		operator := live(ctx, crdNamed("fluxinstances.fluxcd.controlplane.io"))
+		undefine(ctx, crdNamed(operator.GetName()))
+		DeferCleanup(func(ctx SpecContext) {
+			operator.SetResourceVersion("")
+			operator.SetUID("")
+			unstructured.RemoveNestedField(operator.Object, "status")
+			Expect(k8s.Create(ctx, operator)).To(Succeed())
+			Eventually(func() bool { return isEstablished(ctx, operator.GetName()) }).Should(BeTrue())
+		})
+		done, err = restore(ctx, forge(fleet()...), snapshot.RestoreOptions{})
 		Expect(err).To(MatchError(ContainSubstring("install the operator first")))
+		Expect(done).To(BeEmpty())
 	})
 })
+
+// strangers are of kinds that this operator and Flux do not have.
+func strangers() []*unstructured.Unstructured {
+	return []*unstructured.Unstructured{
+		object(`{apiVersion: new.toolkit.fluxcd.io/v1, kind: Alien, metadata: {name: a, namespace: apps}}`),
+		object(`{apiVersion: fluxcd.controlplane.io/v1, kind: ResourceSet, metadata: {name: a, namespace: apps}}`),
+	}
+}
+
+// BeUnserved matches the error that names these kinds.
+func BeUnserved(kinds ...string) types.GomegaMatcher {
+	return WithTransform(func(err error) []string {
+		unserved, _ := errors.AsType[*snapshot.UnservedError](err)
+		if unserved == nil {
+			return nil
+		}
+		return unserved.Kinds
+	}, Equal(kinds))
+}
+
+// say writes conditions of the instance, as the operator does.
+func say(ctx context.Context, conditions ...any) {
+	GinkgoHelper()
+	instance := live(ctx, fleet()[0])
+	for _, condition := range conditions {
+		fields := condition.(map[string]any)
+		fields["observedGeneration"], fields["lastTransitionTime"] = instance.GetGeneration(), "2026-03-01T12:00:00Z"
+		if fields["message"] == nil {
+			fields["message"] = ""
+		}
+	}
+	Expect(unstructured.SetNestedSlice(instance.Object, conditions, "status", "conditions")).To(Succeed())
+	Expect(k8s.Status().Update(ctx, instance)).To(Succeed())
+}
 
 // forge makes a snapshot of objects that are not in the cluster.
 func forge(objects ...*unstructured.Unstructured) []byte {

@@ -65,6 +65,9 @@ func take(ctx context.Context, from client.Reader, out io.Writer, request Reques
 	}
 	t := &taking{from: from, to: w, progress: request.Progress}
 	for _, k := range kinds {
+		if !k.isServed() {
+			continue
+		}
 		var where []client.ListOption
 		if k.Group == v1.Group && k.Kind == v1.FluxInstanceKind {
 			where = append(where, client.InNamespace(request.Namespace)) // those elsewhere are never acted upon

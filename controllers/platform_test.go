@@ -235,7 +235,7 @@ var _ = Describe("Flux on OpenShift", Ordered, func() {
 		Expect(source(ctx)).To(Equal(before))
 		config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "authorities"}, Data: map[string]string{render.TrustedCAKey: "one"}}
 		Expect(k8s.Create(ctx, config)).To(Succeed())
-		DeferCleanup(k8s.Delete, config)
+		DeferCleanup(func(ctx context.Context) { Expect(k8s.Delete(ctx, config)).To(Succeed()) })
 		trusted := func() string { return source(ctx).Annotations[v1.TrustedCAAnnotation] }
 		Eventually(func() string { becomeAvailable(ctx); return trusted() }, soon, tick).ShouldNot(BeEmpty())
 		expectReady(ctx)
@@ -247,6 +247,13 @@ var _ = Describe("Flux on OpenShift", Ordered, func() {
 			Expect(k8s.Update(ctx, config)).To(Succeed())
 			Eventually(trusted, soon, tick).ShouldNot(Equal(last), "nobody asked for a pass, and no pod becomes available")
 		}
+		expectReady(ctx)
+
+		By("taking it away, and bringing it back as it was")
+		again := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "authorities"}, Data: config.Data}
+		Expect(k8s.Delete(ctx, config)).To(Succeed())
+		expectFailure(ctx, v1.ReasonPreflightFailed)
+		Expect(k8s.Create(ctx, again)).To(Succeed())
 		expectReady(ctx)
 	})
 })

@@ -154,15 +154,7 @@ func readyMessage(instance *v1.FluxInstance) string {
 // adoptions returns the events that tell of a takeover of an instance.
 func adoptions(ctx context.Context, instance *v1.FluxInstance) []string {
 	GinkgoHelper()
-	events := &corev1.EventList{}
-	Expect(k8s.List(ctx, events, client.InNamespace(namespace))).To(Succeed())
-	var messages []string
-	for i := range events.Items {
-		if events.Items[i].Reason == v1.ReasonAdopted && events.Items[i].InvolvedObject.UID == instance.UID {
-			messages = append(messages, events.Items[i].Message)
-		}
-	}
-	return messages
+	return eventsAbout(ctx, instance, v1.ReasonAdopted)
 }
 
 const bootstrapTool = "flux bootstrap, Kustomization flux-system/flux-system"

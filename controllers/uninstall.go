@@ -144,8 +144,13 @@ func (u *uninstall) stopAll(ctx context.Context) error {
 	return u.stop(ctx, ofKind(u.objects, "Deployment"))
 }
 
+// releaseAll releases what the controllers of the instance held. Objects of definitions that others own, which the inventory names as soon as an
+// instance is about to take them over, are for the controllers of those to release.
 func (u *uninstall) releaseAll(ctx context.Context) error {
-	return u.release(ctx, metav1.NamespaceAll)
+	if err := u.release(ctx, metav1.NamespaceAll); err != nil || u.dying == "" {
+		return err
+	}
+	return u.releaseDying(ctx)
 }
 
 // releaseDying is for objects whose definitions stay, in a namespace that goes: without a controller nobody else would release them.
@@ -266,11 +271,15 @@ func (u *uninstall) report(ctx context.Context, err error) error {
 
 // farewell says how it ended.
 func (u *uninstall) farewell() string {
+	running := len(ofKind(u.goes, "Deployment")) - len(ofKind(u.leaving, "Deployment"))
 	switch policy := endOf(u.instance); {
 	case policy == v1.Orphan && u.begun:
 		return fmt.Sprintf("Let go of what is there of %d objects: it keeps running without the operator; what was removed before is gone", len(u.stays))
 	case policy == v1.Orphan:
 		return fmt.Sprintf("Let go of %d objects and removed nothing: Flux keeps running without the operator", len(u.stays))
+	case running > 0:
+		return fmt.Sprintf("Let go of %d objects that the instance has not taken over, or that are marked to stay, %d controllers among them: they keep running; the others are gone",
+			len(u.goes)-len(u.leaving), running)
 	case policy == v1.DeleteControllers:
 		return fmt.Sprintf("Flux controllers removed: %d objects; the definitions, all Flux custom resources, and what Flux deployed stay", len(u.leaving))
 	default:

@@ -47,6 +47,12 @@ func runningPod(ctx context.Context, controller string) *corev1.Pod {
 // kustomization is an object of a user, held by kustomize-controller as it is held when it runs.
 func kustomization(ctx context.Context, name string) *unstructured.Unstructured {
 	GinkgoHelper()
+	return kustomizationIn(ctx, namespace, name)
+}
+
+// kustomizationIn is the same in another namespace.
+func kustomizationIn(ctx context.Context, namespace, name string) *unstructured.Unstructured {
+	GinkgoHelper()
 	obj := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
 		"interval": "10m", "prune": true, "sourceRef": map[string]any{"kind": "GitRepository", "name": name},
 	}}}

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 // letGoAnnotations tell a kustomize-controller that still has the manifests of an object to leave the live one alone. It reads them there.
@@ -81,6 +83,14 @@ func (a *Applier) adopt(ctx context.Context, obj *unstructured.Unstructured) (bo
 // applied tells whether we have applied the object before; what a new apply request lacks would then be removed.
 func (a *Applier) applied(live *metav1.PartialObjectMetadata) bool {
 	return slices.ContainsFunc(live.ManagedFields, a.isOurs)
+}
+
+// isOnlyAdopted tells whether the object was adopted and not applied since: fields of it are ours, and it carries no label of any owner, which comes
+// with the first apply. Whoever had it before passes it over for as long as it bears our marks.
+func (a *Applier) isOnlyAdopted(live *metav1.PartialObjectMetadata) bool {
+	_, named := live.Labels[v1.OwnerNameLabel]
+	_, placed := live.Labels[v1.OwnerNamespaceLabel]
+	return !named && !placed && a.applied(live)
 }
 
 // markOf returns an object with nothing but the annotations that make others let go, nil if the object has none of them.

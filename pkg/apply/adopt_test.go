@@ -194,3 +194,90 @@ var _ = Describe("Adopt", func() {
 		Expect(failed.Object.Name).To(Equal("app"))
 	})
 })
+
+var _ = Describe("Backing out of Adopt before Apply", func() {
+	disowned := func(ctx context.Context, w *world, objects []*unstructured.Unstructured) {
+		GinkgoHelper()
+		Expect(w.applier.Disown(ctx, objects)).To(Succeed())
+	}
+	pruned := func(ctx context.Context, w *world, objects []*unstructured.Unstructured) {
+		GinkgoHelper()
+		changes, survivors, err := w.applier.Prune(ctx, objects)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(survivors).To(BeEmpty())
+		Expect(changes).To(HaveLen(len(objects)))
+		Expect(changes).To(HaveEach(HaveField("Action", apply.Skipped)))
+	}
+	takesFields := func(r *http.Request) bool { return r.Header.Get("Content-Type") == string(types.JSONPatchType) }
+
+	DescribeTable("gives the objects back to whoever had them",
+		func(ctx SpecContext, backOut func(context.Context, *world, []*unstructured.Unstructured), wanted func(*world, string) *unstructured.Unstructured, refused func(*http.Request) bool) {
+			w := newWorld(ctx)
+			theirs := w.foreign("app")
+			mark(theirs, map[string]string{"app.kubernetes.io/managed-by": "kustomize"}, map[string]string{"example.com/note": "theirs"})
+			applyAs(ctx, theirs, "kustomize-controller")
+			noted := byName(theirs)
+			noted.SetAnnotations(map[string]string{"example.com/other": "mine"})
+			applyAs(ctx, noted, "somebody")
+			before := w.live(ctx, theirs)
+
+			w.traffic.respond(func(r *http.Request) (*http.Response, error) {
+				if refused(r) {
+					return refusal(r, http.StatusForbidden, "Forbidden", "hands off"), nil
+				}
+				return nil, errPass
+			})
+			_, err := w.applier.Adopt(ctx, []*unstructured.Unstructured{wanted(w, "app")})
+			w.traffic.respond(nil)
+			Expect(managers(w.live(ctx, theirs))).To(ContainElement("flux-operator/Apply"), "%v", err)
+
+			objects := []*unstructured.Unstructured{byName(theirs)}
+			backOut(ctx, w, objects)
+			after := w.live(ctx, theirs)
+			Expect(after.GetUID()).To(Equal(before.GetUID()))
+			Expect(after.GetAnnotations()).To(Equal(before.GetAnnotations()))
+			Expect(after.GetLabels()).To(Equal(before.GetLabels()))
+			Expect(after.Object["spec"]).To(Equal(before.Object["spec"]))
+			Expect(managers(after)).NotTo(ContainElement(HavePrefix("flux-operator/")))
+			Expect(managers(after)).To(And(ContainElement("somebody/Apply"), ContainElement(BeElementOf("flux/Apply", "kustomize-controller/Apply"))))
+
+			By("doing it again, either way")
+			disowned(ctx, w, objects)
+			pruned(ctx, w, objects)
+			Expect(w.live(ctx, theirs).GetResourceVersion()).To(Equal(after.GetResourceVersion()))
+
+			By("adopting it again and applying it")
+			_, err = w.applier.Adopt(ctx, []*unstructured.Unstructured{w.rendered("app")})
+			Expect(err).NotTo(HaveOccurred())
+			w.mustApply(ctx, nil, w.rendered("app"))
+			Expect(managers(w.live(ctx, theirs))).To(ConsistOf("flux-operator/Apply", "somebody/Apply"))
+			Expect(containerOf(w.live(ctx, theirs))["env"]).To(HaveLen(1))
+		},
+		Entry("by Disown", disowned, (*world).rendered, none),
+		Entry("by Disown, where only the marks were set", disowned, (*world).rendered, takesFields),
+		Entry("by Disown, where there are no marks to be set", disowned, (*world).deployment, none),
+		Entry("by Prune", pruned, (*world).rendered, none),
+		Entry("by Prune, where only the marks were set", pruned, (*world).rendered, takesFields),
+		Entry("by Prune, where there are no marks to be set", pruned, (*world).deployment, none),
+	)
+
+	DescribeTable("leaves alone what is not ours",
+		func(ctx SpecContext, labels map[string]string, manager string) {
+			w := newWorld(ctx)
+			theirs := w.rendered("app")
+			theirs.SetLabels(labels)
+			applyAs(ctx, theirs, manager)
+			before := w.live(ctx, theirs)
+			disowned(ctx, w, []*unstructured.Unstructured{byName(theirs)})
+			pruned(ctx, w, []*unstructured.Unstructured{byName(theirs)})
+			Expect(w.live(ctx, theirs)).To(Equal(before))
+		},
+		Entry("and never was", nil, "kustomize-controller"),
+		Entry("any more", nil, "flux"),
+		Entry("but that of another instance", map[string]string{v1.OwnerNameLabel: v1.DefaultInstanceName, v1.OwnerNamespaceLabel: "elsewhere"}, v1.FieldManager),
+		Entry("but that of an instance whose name is not complete", map[string]string{v1.OwnerNamespaceLabel: "elsewhere"}, v1.FieldManager),
+	)
+})
+
+// none is the request that is refused where none is.
+func none(*http.Request) bool { return false }

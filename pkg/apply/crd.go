@@ -104,6 +104,12 @@ func (a *Applier) readCRD(ctx context.Context, name string) (*slimCRD, error) {
 	return crd, nil
 }
 
+// mayOwn tells whether a definition carries the labels of the owner. Where no owner is configured, nobody can tell.
+func (a *Applier) mayOwn(crd *slimCRD) bool {
+	owner := a.ownerOf(&unstructured.Unstructured{})
+	return owner == nil || contains(crd.Labels, owner)
+}
+
 // served returns the kind in the first version that the API server serves.
 func (c *slimCRD) served() (schema.GroupVersionKind, bool) {
 	for _, version := range c.Spec.Versions {

@@ -22,9 +22,9 @@ const heir = "flux"
 // managedByLabel says who manages an object.
 const managedByLabel = "app.kubernetes.io/managed-by"
 
-// Disown lets go of those of the objects that carry the labels of the owner, so that whoever installs Flux next finds them as if the flux
-// command line had left them: what we marked them with goes, our fields become its fields, and what others have set stays. Nobody prunes them any
-// more. Objects that are gone are fine; of those that cannot be changed, the error joins an *ObjectError each.
+// Disown lets go of those of the objects that carry the labels of the owner, or that Adopt took and Apply did not get to, so that whoever installs
+// Flux next finds them as if the flux command line had left them: what we marked them with goes, our fields become its fields, and what others have
+// set stays. Nobody prunes them any more. Objects that are gone are fine; of those that cannot be changed, the error joins an *ObjectError each.
 func (a *Applier) Disown(ctx context.Context, objects []*unstructured.Unstructured) error {
 	errs := make([]error, len(objects))
 	inParallel(ctx, a.concurrency, len(objects), func(i int) {
@@ -45,10 +45,10 @@ func (a *Applier) disown(ctx context.Context, obj *unstructured.Unstructured) er
 	if err := a.client.Get(ctx, client.ObjectKeyFromObject(obj), live); err != nil {
 		return err
 	}
-	if owner := a.ownerOf(obj); owner == nil || !contains(live.Labels, owner) {
-		return nil
+	if owner := a.ownerOf(obj); owner != nil && (contains(live.Labels, owner) || a.isOnlyAdopted(live)) {
+		return a.handOver(ctx, live)
 	}
-	return a.handOver(ctx, live)
+	return nil
 }
 
 // handOver takes our marks from an object and gives our fields to the heir. An annotation that somebody else has set, too, stays.

@@ -23,17 +23,19 @@ const (
 	fruitlessRounds = 3
 )
 
-// ReleaseFinalizers removes the finalizer of the Flux controllers, and no other, from all objects of the definitions with these names, in all
-// namespaces, and returns how many it removed. It pages through metadata, goes through each kind again until no such finalizer is left, and
-// tolerates objects and kinds that disappear meanwhile and objects that others change. If some cannot be released, the others still are, and
-// the error joins an *ObjectError for each, at most ten a kind.
+// ReleaseFinalizers removes the finalizer of the Flux controllers, and no other, from all objects, in all namespaces, of those of the definitions
+// with these names that carry the labels of Options.Owner, or of all of them where no owner is configured, and returns how many it removed. The
+// objects of another definition are held by the controllers of whoever owns that, which may be running.
 //
-// progress, which may be nil, is called with the number so far after each page, never concurrently.
+// It pages through metadata, goes through each kind again until no such finalizer is left, and tolerates objects and kinds that disappear
+// meanwhile and objects that others change. If some cannot be released, the others still are, and the error joins an *ObjectError for each, at
+// most ten a kind. progress, which may be nil, is called with the number so far after each page, never concurrently.
 func (a *Applier) ReleaseFinalizers(ctx context.Context, crds []string, progress func(released int)) (int, error) {
 	return a.ReleaseFinalizersIn(ctx, metav1.NamespaceAll, crds, progress)
 }
 
-// ReleaseFinalizersIn is ReleaseFinalizers for the objects in one namespace.
+// ReleaseFinalizersIn is ReleaseFinalizers for the objects in one namespace, and there whoever owns their definitions: it is for a namespace that
+// goes as a whole, together with the controllers in it.
 func (a *Applier) ReleaseFinalizersIn(ctx context.Context, namespace string, crds []string, progress func(released int)) (int, error) {
 	total := 0
 	var failures []error
@@ -43,7 +45,7 @@ func (a *Applier) ReleaseFinalizersIn(ctx context.Context, namespace string, crd
 			crd, err = a.readCRD(ctx, name)
 			return err
 		})
-		if apierrors.IsNotFound(err) {
+		if apierrors.IsNotFound(err) || err == nil && namespace == metav1.NamespaceAll && !a.mayOwn(crd) {
 			continue
 		}
 		if err != nil {

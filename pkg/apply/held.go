@@ -11,7 +11,8 @@ import (
 )
 
 // Held returns the objects of the definitions with these names that have a finalizer, and so keep their definition from going: the first ten,
-// and how many there are in all. It pages through metadata. Definitions and kinds that are not there hold nothing.
+// and how many there are in all. It pages through metadata. Definitions and kinds that are not there hold nothing, nor do definitions that do not
+// carry the labels of Options.Owner, if one is configured: they are not to go.
 func (a *Applier) Held(ctx context.Context, crds []string) (first []Remaining, total int, err error) {
 	for _, name := range crds {
 		var crd *slimCRD
@@ -19,7 +20,7 @@ func (a *Applier) Held(ctx context.Context, crds []string) (first []Remaining, t
 			crd, err = a.readCRD(ctx, name)
 			return err
 		})
-		if apierrors.IsNotFound(err) {
+		if apierrors.IsNotFound(err) || err == nil && !a.mayOwn(crd) {
 			continue
 		}
 		if err != nil {

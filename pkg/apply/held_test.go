@@ -33,6 +33,49 @@ var _ = Describe("ReleaseFinalizersIn", func() {
 		Expect(w.live(ctx, other).GetFinalizers()).To(Equal([]string{flux}))
 		Expect(w.applier.ReleaseFinalizers(ctx, []string{crd.GetName()}, nil)).To(Equal(1))
 	})
+
+	It("goes beyond a namespace only with definitions that are the owner's, also while they go", func(ctx SpecContext) {
+		w := newWorld(ctx)
+		crd := w.crd()
+		crds := []string{crd.GetName()}
+		w.mustApply(ctx, nil, crd)
+		create(ctx, w, 2, func(int) []any { return []any{flux} })
+		relabel := func(labels map[string]string) {
+			GinkgoHelper()
+			live := w.live(ctx, crd)
+			base := live.DeepCopy()
+			live.SetLabels(labels)
+			Expect(admin.Patch(ctx, live, client.MergeFrom(base))).To(Succeed())
+		}
+		for _, labels := range []map[string]string{nil, {v1.OwnerNameLabel: v1.DefaultInstanceName, v1.OwnerNamespaceLabel: "elsewhere"}} {
+			relabel(labels)
+			Expect(w.applier.ReleaseFinalizers(ctx, crds, nil)).To(BeZero())
+			Expect(w.live(ctx, w.thing("thing-0")).GetFinalizers()).To(Equal([]string{flux}))
+			_, total, err := w.applier.Held(ctx, crds)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(total).To(BeZero(), "nobody deletes it")
+		}
+		thing := w.live(ctx, w.thing("thing-0"))
+		Expect(w.applier.ReleaseFinalizersIn(ctx, w.ns, crds, nil)).To(Equal(2))
+		thing.SetResourceVersion("")
+		thing.SetUID("")
+		thing.SetName("thing-2")
+		Expect(admin.Create(ctx, thing)).To(Succeed())
+
+		By("being the owner's again, and on its way out")
+		relabel(crd.GetLabels())
+		Expect(admin.Delete(ctx, byName(crd))).To(Succeed())
+		Expect(w.applier.ReleaseFinalizers(ctx, crds, nil)).To(Equal(1))
+		Eventually(func() bool { return exists(ctx, crd) }).Should(BeFalse())
+	})
+
+	It("takes the word of whoever names the definitions where no owner is configured", func(ctx SpecContext) {
+		w := newWorld(ctx)
+		crd := w.crd()
+		w.mustApply(ctx, nil, crd)
+		create(ctx, w, 1, func(int) []any { return []any{flux} })
+		Expect(apply.New(w.client, apply.Options{}).ReleaseFinalizers(ctx, []string{crd.GetName()}, nil)).To(Equal(1))
+	})
 })
 
 var _ = Describe("ReleaseFinalizers of very many objects", func() {

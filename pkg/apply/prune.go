@@ -17,9 +17,9 @@ import (
 )
 
 // Prune deletes objects in reverse apply order, with background propagation, and does not wait until they are gone. A live object that does
-// not carry the owner labels is left alone, one that is annotated or labelled v1.PruneAnnotation: disabled is disowned (both are Skipped). The
-// owner is the one whose labels the given object carries, else Options.Owner; an object of which neither is known is not deleted and is an
-// error. What a Kustomization of Flux deployed stays, unless its deletion policy says otherwise.
+// not carry the owner labels is left alone, one that is annotated or labelled v1.PruneAnnotation: disabled is disowned, and so is one that Adopt
+// took and Apply did not get to (all are Skipped). The owner is the one whose labels the given object carries, else Options.Owner; an object of
+// which neither is known is not deleted and is an error. What a Kustomization of Flux deployed stays, unless its deletion policy says otherwise.
 //
 // It returns what was done in that order, the survivors, which are the objects whose deletion was not confirmed as accepted and is to be
 // tried again, and a joined *ObjectError for each of them. A failed object does not keep others from being deleted, unless the context ends.
@@ -94,11 +94,11 @@ func (a *Applier) prune(ctx context.Context, obj *unstructured.Unstructured, kno
 			}
 		}
 		change.Action = Skipped
-		if !contains(live.Labels, owner) {
-			return nil
-		}
-		if isExempt(live) {
+		switch owned := contains(live.Labels, owner); {
+		case owned && isExempt(live), a.isOnlyAdopted(live):
 			return a.handOver(ctx, live)
+		case !owned:
+			return nil
 		}
 		change.Action = Deleted
 		if err := a.keepDeployed(ctx, obj); err != nil {

@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 	"github.com/flux-autopilot/flux-operator/controllers"
@@ -231,6 +233,52 @@ var _ = Describe("The end of a namespace", func() {
 		Expect(client.IgnoreNotFound(k8s.Get(ctx, client.ObjectKeyFromObject(elsewhere), elsewhere))).To(Or(Succeed(), Satisfy(apimeta.IsNoMatchError)))
 	})
 
+	It("lets go in time where a stranger holds an object of Flux, and strips nothing of theirs", func(ctx SpecContext) {
+		const blocked = "blocked"
+		instance, app := goingWithStranger(ctx, blocked)
+		farewell := newFarewell(blocked)
+		farewell.Timeout = 25 * time.Second
+		asked := 0
+		farewell.Client = interceptor.NewClient(directClient(), interceptor.Funcs{
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+				if _, ok := obj.(*corev1.Namespace); ok {
+					if asked++; asked == 1 {
+						return apierrors.NewInternalError(errors.New("the API server has a bad moment"))
+					}
+				}
+				return c.Get(ctx, key, obj, opts...)
+			},
+		})
+		began := time.Now()
+		Expect(farewell.Say(ctx)).To(Succeed())
+		Expect(time.Since(began)).To(BeNumerically("<", farewell.Timeout))
+		Expect(asked).To(Equal(2))
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance)).To(Succeed())
+		Expect(instance.Finalizers).To(BeEmpty(), "no operator will ever run in this namespace again")
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(app), app)).To(Succeed())
+		Expect(app.GetFinalizers()).To(Equal([]string{foreign}))
+		definition := &apiextensionsv1.CustomResourceDefinition{}
+		Expect(k8s.Get(ctx, client.ObjectKey{Name: kustomizationsCRD}, definition)).To(Succeed())
+		Expect(definition.DeletionTimestamp).NotTo(BeNil(), "it goes when the stranger lets go")
+	})
+
+	It("sees that it is given less time meanwhile", func(ctx SpecContext) {
+		const hurried = "hurried"
+		instance, _ := goingWithStranger(ctx, hurried)
+		done := make(chan error, 1)
+		go func() { done <- newFarewell(hurried).Say(ctx) }()
+		Eventually(func(g Gomega) {
+			g.Expect(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance)).To(Succeed())
+			g.Expect(conditionMessage(instance)).To(HavePrefix("Uninstalling Flux, 4 of 4"))
+		}, soon, tick).Should(Succeed())
+		base := instance.DeepCopy()
+		instance.Annotations = map[string]string{v1.UninstallTimeoutAnnotation: "1s"}
+		Expect(k8s.Patch(ctx, instance, client.MergeFrom(base))).To(Succeed())
+		Eventually(done, soon, tick).Should(Receive(Not(HaveOccurred())))
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance)).To(Succeed())
+		Expect(instance.Finalizers).To(BeEmpty())
+	})
+
 	It("releases nothing but what is in it, where Flux is to stay", func(ctx SpecContext) {
 		const orphan = "orphaned"
 		Expect(k8s.Create(ctx, &corev1.Namespace{ObjectMeta: metav1Name(orphan)})).To(Succeed())
@@ -276,6 +324,33 @@ var _ = Describe("The end of a namespace", func() {
 		}
 	})
 })
+
+// goingWithStranger is an instance in a namespace that is being deleted, and a Kustomization elsewhere that a stranger holds.
+func goingWithStranger(ctx SpecContext, going string) (*v1.FluxInstance, *unstructured.Unstructured) {
+	GinkgoHelper()
+	Expect(k8s.Create(ctx, &corev1.Namespace{ObjectMeta: metav1Name(going)})).To(Succeed())
+	stop := startOperatorIn(going)
+	noWait := false
+	instance := newInstance(func(in *v1.FluxInstance) { in.Namespace, in.Spec.Wait = going, &noWait })
+	Expect(k8s.Create(ctx, instance)).To(Succeed())
+	Eventually(func(g Gomega) {
+		g.Expect(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance)).To(Succeed())
+		g.Expect(apimeta.IsStatusConditionTrue(instance.Status.Conditions, meta.ReadyCondition)).To(BeTrue())
+	}, soon, tick).Should(Succeed())
+	app := kustomization(ctx, "kept-from-"+going)
+	base := app.DeepCopy()
+	app.SetFinalizers([]string{"finalizers.fluxcd.io", foreign})
+	Expect(k8s.Patch(ctx, app, client.MergeFrom(base))).To(Succeed())
+	stop()
+	DeferCleanup(func(ctx SpecContext) {
+		free(ctx, app)
+		Eventually(func() error {
+			return k8s.Get(ctx, client.ObjectKey{Name: kustomizationsCRD}, &apiextensionsv1.CustomResourceDefinition{})
+		}, soon, tick).Should(MatchError(apierrors.IsNotFound, "IsNotFound"))
+	})
+	Expect(k8s.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1Name(going)})).To(Succeed())
+	return instance, app
+}
 
 // installed is an instance that is ready, with nobody waiting for its pods.
 func installed(ctx context.Context, change func(*v1.FluxInstance)) *v1.FluxInstance {
@@ -378,11 +453,18 @@ func conditionMessage(instance *v1.FluxInstance) string {
 // newFarewell is what a process does that ran in the namespace.
 func newFarewell(namespace string) *controllers.Farewell {
 	GinkgoHelper()
+	direct := directClient()
+	owner := client.ObjectKey{Namespace: namespace, Name: v1.DefaultInstanceName}
+	return &controllers.Farewell{Client: direct, Applier: apply.New(direct, apply.Options{Owner: owner}), Namespace: namespace}
+}
+
+// directClient is that of a process, past every cache.
+func directClient() client.WithWatch {
+	GinkgoHelper()
 	config := rest.CopyConfig(testEnv.Config)
 	config.QPS = -1
 	config.Wrap(requests.count)
 	direct, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
-	owner := client.ObjectKey{Namespace: namespace, Name: v1.DefaultInstanceName}
-	return &controllers.Farewell{Client: direct, Applier: apply.New(direct, apply.Options{Owner: owner}), Namespace: namespace}
+	return direct
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ type uninstall struct {
 	watched  *Watched
 	// dying is the namespace of Flux where that is being deleted as a whole: nothing in it may be held up.
 	dying string
+	// patience bounds the wait for what was deleted to disappear.
+	patience time.Duration
 	// note is added to every message: what the user should know besides.
 	note string
 
@@ -62,7 +65,7 @@ func (r *FluxInstanceReconciler) newUninstall(instance *v1.FluxInstance, watched
 	again := says(instance, v1.ReasonUninstallFailed)
 	return &uninstall{
 		FluxInstanceReconciler: r, instance: instance, status: newStatusWriter(r.Client, instance), watched: watched,
-		again: again, begun: again || says(instance, v1.ReasonUninstalling),
+		again: again, begun: again || says(instance, v1.ReasonUninstalling), patience: goneTimeout,
 	}
 }
 
@@ -81,22 +84,30 @@ func (u *uninstall) within(ctx context.Context, since time.Time) error {
 	if err == nil || limited.Err() == nil || ctx.Err() != nil {
 		return err
 	}
-	u.abandon(ctx, limit)
+	u.abandon(ctx, fmt.Sprintf("%s, as the annotation %s says,", limit, v1.UninstallTimeoutAnnotation))
+	return nil
+}
+
+// read finds out what there is to do.
+func (u *uninstall) read() error {
+	owned, err := inventory.FromStatus(u.instance.Status.Inventory)
+	if err != nil {
+		return fmt.Errorf("reading status.inventory: %w", err)
+	}
+	u.objects = owned.Objects()
+	u.definitions = namesOf(ofKind(u.objects, "CustomResourceDefinition"))
+	u.goes, u.stays = divide(u.objects, endOf(u.instance))
 	return nil
 }
 
 // run goes through the steps.
 func (u *uninstall) run(ctx context.Context) error {
-	owned, err := inventory.FromStatus(u.instance.Status.Inventory)
-	if err != nil {
-		return fmt.Errorf("reading status.inventory: %w", err)
+	if err := u.read(); err != nil {
+		return err
 	}
-	if owned.Len() == 0 {
+	if len(u.objects) == 0 {
 		return nil
 	}
-	u.objects = owned.Objects()
-	u.definitions = namesOf(ofKind(u.objects, "CustomResourceDefinition"))
-	u.goes, u.stays = divide(u.objects, endOf(u.instance))
 	steps := u.steps()
 	for i, step := range steps {
 		u.position = fmt.Sprintf("Uninstalling Flux, %d of %d: ", i+1, len(steps))
@@ -184,7 +195,7 @@ func (u *uninstall) await(ctx context.Context) error {
 			return errors.Join(remaining, err)
 		}
 		why := &leftError{remaining: remaining, held: held}
-		if time.Since(started) > goneTimeout {
+		if time.Since(started) >= u.patience {
 			return why
 		}
 		if held.total > 0 {
@@ -212,8 +223,8 @@ func (u *uninstall) disown(ctx context.Context) error {
 	return u.Applier.Disown(ctx, u.stays)
 }
 
-// abandon tells what is left when the time is over.
-func (u *uninstall) abandon(ctx context.Context, limit time.Duration) {
+// abandon tells what is left when the time is over, and which time that was.
+func (u *uninstall) abandon(ctx context.Context, limit string) {
 	ctx, cancel := context.WithTimeout(ctx, lastLook)
 	defer cancel()
 	first, total, heldErr := u.Applier.Held(ctx, namesOf(ofKind(u.goes, "CustomResourceDefinition")))
@@ -223,7 +234,7 @@ func (u *uninstall) abandon(ctx context.Context, limit time.Duration) {
 	if err := u.awaitGone(ctx, going, lastLook/5); err != nil || heldErr != nil {
 		left = strings.TrimPrefix(errors.Join(err, heldErr).Error()+"; "+left, "; ")
 	}
-	message := fmt.Sprintf("Let go after %s, as the annotation %s says, with this left: %s", limit, v1.UninstallTimeoutAnnotation, oneLine(left))
+	message := fmt.Sprintf("Let go after %s with this left: %s", limit, cmp.Or(oneLine(left), "nothing of what was to go"))
 	u.event(u.instance, corev1.EventTypeWarning, v1.ReasonUninstallFailed, message)
 	log.FromContext(ctx).Info("gave an uninstall up", "after", limit, "left", left)
 }

@@ -168,6 +168,27 @@ var _ = Describe("The end of an instance", Ordered, func() {
 		Expect(app.GetFinalizers()).To(Equal([]string{foreign}))
 	})
 
+	It("is tried even where its time was over before the operator came to it", func(ctx SpecContext) {
+		const limit = 15 * time.Second
+		instance := installed(ctx, func(in *v1.FluxInstance) {
+			in.Annotations = map[string]string{v1.UninstallTimeoutAnnotation: limit.String()}
+		})
+		before := liveInventory(ctx, instance)
+		stop()
+		Expect(k8s.Delete(ctx, newInstance(nil))).To(Succeed())
+		deleted := fetch(ctx).DeletionTimestamp.Time
+		Eventually(func() time.Duration { return time.Since(deleted) }, soon, tick).Should(BeNumerically(">", limit))
+		stop = startOperator()
+		Eventually(func() bool {
+			return apierrors.IsNotFound(exists(ctx, &v1.FluxInstance{}, v1.DefaultInstanceName))
+		}, soon, tick).Should(BeTrue())
+		for _, obj := range before {
+			if obj.GetKind() != "Namespace" {
+				Expect(apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKeyFromObject(obj), obj))).To(BeTrue(), obj.GetKind()+" "+obj.GetName())
+			}
+		}
+	})
+
 	It("removes what a first install applied that failed half-way", func(ctx SpecContext) {
 		Expect(k8s.Create(ctx, newInstance(func(in *v1.FluxInstance) {
 			in.Spec.Kustomize = &v1.Kustomize{Patches: []kustomize.Patch{{

@@ -75,9 +75,10 @@ func (u *uninstall) within(ctx context.Context, since time.Time) error {
 	if err != nil {
 		u.note = "; " + err.Error()
 	}
+	began := u.tried.by(u.instance)
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if limit > 0 {
-		limited, cancel = context.WithDeadline(ctx, since.Add(limit))
+		limited, cancel = context.WithDeadline(ctx, uninstallDeadline(since, began, limit))
 	}
 	defer cancel()
 	err = u.run(limited)

@@ -30,7 +30,7 @@ func TestTried(t *testing.T) {
 	one.UID, other.UID = "1", "2"
 	var first tried
 	began := first.by(one)
-	if again := first.by(one); again != began {
+	if again := first.by(one); !again.Equal(began) {
 		t.Error("another attempt should not begin the time anew")
 	}
 	if next := first.by(other); next.Before(began) || first.instance != other.UID {

@@ -66,18 +66,18 @@ func (f *Farewell) Say(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	trying, end := context.WithDeadline(ctx, deadline.Add(-lastWords))
 	defer end()
-	if f.repeat(trying, func() error { return f.part(trying, r, since) }) == nil {
+	if repeat(trying, func() error { return f.part(trying, r, since) }) == nil {
 		return nil
 	}
 	told := false
-	err := f.repeat(ctx, func() error {
+	err := repeat(ctx, func() error {
 		u, err := f.uninstall(ctx, r)
 		if u == nil || err != nil {
 			return err
 		}
 		if !told {
 			told = true
-			f.giveUp(ctx, u)
+			giveUp(ctx, u)
 		}
 		return r.letGo(ctx, u.instance)
 	})
@@ -88,7 +88,7 @@ func (f *Farewell) Say(ctx context.Context) error {
 }
 
 // repeat does something until it succeeds, or until there is no time for it any more.
-func (f *Farewell) repeat(ctx context.Context, do func() error) error {
+func repeat(ctx context.Context, do func() error) error {
 	for {
 		err := do()
 		if err == nil {
@@ -166,7 +166,7 @@ func (f *Farewell) uninstall(ctx context.Context, r *FluxInstanceReconciler) (*u
 
 // giveUp does the least that can be done for a namespace that goes, and tells what is left. Nothing that is left keeps the namespace because of us:
 // what others hold goes when they let go of it, and the definition with it.
-func (f *Farewell) giveUp(ctx context.Context, u *uninstall) {
+func giveUp(ctx context.Context, u *uninstall) {
 	if err := u.read(); err != nil {
 		log.FromContext(ctx).Error(err, "looking at what is left")
 		return

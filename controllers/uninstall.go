@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,8 @@ type uninstall struct {
 	definitions []string
 	goes, stays []*unstructured.Unstructured
 	leaving     []*unstructured.Unstructured
+	// lost is how many definitions are gone or going that should stay.
+	lost int
 
 	// position says which step it is, in messages.
 	position string
@@ -153,7 +156,40 @@ func (u *uninstall) steps() []step {
 }
 
 func (u *uninstall) stopAll(ctx context.Context) error {
+	if err := u.spareStrangers(ctx); err != nil {
+		return err
+	}
 	return u.stop(ctx, ofKind(u.objects, "Deployment"))
+}
+
+// spareStrangers refuses to go on where a controller of somebody else runs on what would be removed: that of a former installation, over which only
+// a part was ever applied. It would keep running without definitions, account and rights, and while their objects go it may remove what it
+// deployed. In a namespace that is being deleted it ends with it.
+func (u *uninstall) spareStrangers(ctx context.Context) error {
+	if u.dying != "" {
+		return nil
+	}
+	deployments, err := u.Applier.Standing(ctx, ofKind(u.objects, "Deployment"))
+	if err != nil {
+		return err
+	}
+	strangers := slices.DeleteFunc(deployments, func(s apply.Standing) bool { return s.Owned || s.Exempt })
+	if len(strangers) == 0 {
+		return nil
+	}
+	rest, err := u.Applier.Standing(ctx, without(u.goes, "Deployment"))
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(rest, func(s apply.Standing) bool { return s.Owned && !s.Exempt }) {
+		return nil
+	}
+	names := make([]string, 0, len(strangers))
+	for _, stranger := range strangers {
+		names = append(names, stranger.Object.String())
+	}
+	return fmt.Errorf("%s: not installed by this instance, and would keep running without the definitions, accounts and rights that go: delete what is "+
+		"named, or set spec.deletionPolicy: %s, which removes nothing", strings.Join(names, ", "), v1.Orphan)
 }
 
 func (u *uninstall) releaseAll(ctx context.Context) error {
@@ -221,7 +257,21 @@ func (u *uninstall) lookAtHeld(ctx context.Context) (held, error) {
 }
 
 func (u *uninstall) disown(ctx context.Context) error {
+	if err := u.countLost(ctx); err != nil {
+		return err
+	}
 	return u.Applier.Disown(ctx, u.stays)
+}
+
+// countLost counts the definitions that are to stay and cannot, as they were deleted under another policy before.
+func (u *uninstall) countLost(ctx context.Context) error {
+	if !u.begun {
+		return nil
+	}
+	definitions := ofKind(u.stays, "CustomResourceDefinition")
+	standing, err := u.Applier.Standing(ctx, definitions)
+	u.lost = len(definitions) - len(standing)
+	return err
 }
 
 // abandon tells what is left when the time is over, and which time that was.
@@ -283,6 +333,9 @@ func (u *uninstall) farewell() string {
 		return fmt.Sprintf("Let go of what is there of %d objects: it keeps running without the operator; what was removed before is gone", len(u.stays))
 	case policy == v1.Orphan:
 		return fmt.Sprintf("Let go of %d objects and removed nothing: Flux keeps running without the operator", len(u.stays))
+	case policy == v1.DeleteControllers && u.lost > 0:
+		return fmt.Sprintf("Flux controllers removed: %d objects; of the definitions %d were removed before and are gone or going with all of their custom resources; "+
+			"the rest, and what Flux deployed, stay", len(u.leaving), u.lost)
 	case policy == v1.DeleteControllers:
 		return fmt.Sprintf("Flux controllers removed: %d objects; the definitions, all Flux custom resources, and what Flux deployed stay", len(u.leaving))
 	default:

@@ -63,7 +63,7 @@ func kustomization(ctx context.Context, name string) *unstructured.Unstructured 
 }
 
 // generator is an object of a user, held by source-watcher as it is held when it runs: by another finalizer than all others.
-func generator(ctx context.Context, name string) *unstructured.Unstructured {
+func generator(ctx context.Context, name string) {
 	GinkgoHelper()
 	obj := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
 		"sources":   []any{map[string]any{"alias": "app", "kind": "GitRepository", "name": name}},
@@ -76,7 +76,6 @@ func generator(ctx context.Context, name string) *unstructured.Unstructured {
 	obj.SetFinalizers([]string{"source.extensions.fluxcd.io/finalizer"})
 	createCustom(ctx, obj)
 	DeferCleanup(free, obj)
-	return obj
 }
 
 func defined(ctx context.Context, crd string) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -64,6 +65,33 @@ func uninstallLimit(instance *v1.FluxInstance) (time.Duration, error) {
 		return limit, nil
 	}
 	return 0, fmt.Errorf("the annotation %s is %q, which is not a duration above zero such as 30m, and has no effect", v1.UninstallTimeoutAnnotation, said)
+}
+
+// leastTry is for how long a process tries to uninstall at least, unless the user gives an uninstall less: the time may have been over before
+// the operator came to it, and nothing would be removed at all.
+const leastTry = time.Minute
+
+// tried is since when this process tries to remove an instance.
+type tried struct {
+	instance types.UID
+	since    time.Time
+}
+
+// by notes the first attempt at an instance, and returns when it began.
+func (t *tried) by(instance *v1.FluxInstance) time.Time {
+	if t.instance != instance.UID || t.since.IsZero() {
+		*t = tried{instance.UID, time.Now()}
+	}
+	return t.since
+}
+
+// uninstallDeadline is when the time is over that the user gives an uninstall, which this process tries since a while.
+func uninstallDeadline(deleted, tried time.Time, limit time.Duration) time.Time {
+	deadline, least := deleted.Add(limit), tried.Add(min(limit, leastTry))
+	if least.After(deadline) {
+		return least
+	}
+	return deadline
 }
 
 // held are objects that somebody else's finalizers keep.

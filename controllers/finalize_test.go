@@ -17,12 +17,9 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
-	"github.com/flux-autopilot/flux-operator/controllers"
-	"github.com/flux-autopilot/flux-operator/pkg/apply"
 	"github.com/flux-autopilot/flux-operator/pkg/inventory"
 )
 
@@ -166,6 +163,72 @@ var _ = Describe("The end of an instance", Ordered, func() {
 		Expect(app.GetFinalizers()).To(Equal([]string{foreign}))
 	})
 
+	It("does not claim under DeleteControllers that definitions stay which are on their way out", func(ctx SpecContext) {
+		installed(ctx, nil)
+		app := kustomization(ctx, "held")
+		base := app.DeepCopy()
+		app.SetFinalizers([]string{foreign})
+		Expect(k8s.Patch(ctx, app, client.MergeFrom(base))).To(Succeed())
+		Expect(k8s.Delete(ctx, newInstance(nil))).To(Succeed())
+		Eventually(func() error { return defined(ctx, kustomizationsCRD) }, soon, tick).ShouldNot(Succeed())
+		change(ctx, func(in *v1.FluxInstance) { in.Spec.DeletionPolicy = v1.DeleteControllers })
+		Eventually(func() bool {
+			return apierrors.IsNotFound(exists(ctx, &v1.FluxInstance{}, v1.DefaultInstanceName))
+		}, soon, tick).Should(BeTrue())
+		Eventually(func() []string { return eventsOf(ctx, v1.ReasonUninstalled) }, soon, tick).Should(ContainElement(And(
+			HavePrefix("Flux controllers removed"), ContainSubstring("are gone or going with all of their custom resources"))))
+		free(ctx, app)
+		Eventually(func() error {
+			return k8s.Get(ctx, client.ObjectKey{Name: kustomizationsCRD}, &apiextensionsv1.CustomResourceDefinition{})
+		}, soon, tick).Should(MatchError(apierrors.IsNotFound, "IsNotFound"))
+	})
+
+	It("takes nothing from under a controller of somebody else", func(ctx SpecContext) {
+		before := liveInventory(ctx, installed(ctx, nil))
+		stop()
+		By("making a controller that of a former installation, as it is where its takeover was refused")
+		controller := &appsv1.Deployment{ObjectMeta: metav1Name("kustomize-controller")}
+		controller.Namespace = namespace
+		body := fmt.Sprintf(`{"metadata":{"labels":{%q:null,%q:null}}}`, v1.OwnerNameLabel, v1.OwnerNamespaceLabel)
+		Expect(k8s.Patch(ctx, controller, client.RawPatch(types.MergePatchType, []byte(body)))).To(Succeed())
+		Expect(k8s.Delete(ctx, newInstance(nil))).To(Succeed())
+		stop = startOperator()
+		Expect(expectFailure(ctx, v1.ReasonUninstallFailed)).To(And(
+			ContainSubstring("Deployment/"+namespace+"/kustomize-controller"), ContainSubstring("spec.deletionPolicy: Orphan")))
+		for _, obj := range before {
+			Expect(k8s.Get(ctx, client.ObjectKeyFromObject(obj), obj)).To(Succeed(), obj.GetKind()+" "+obj.GetName())
+			Expect(obj.GetDeletionTimestamp()).To(BeNil(), obj.GetKind()+" "+obj.GetName())
+		}
+
+		By("deleting it, as the message says")
+		Expect(k8s.Delete(ctx, controller)).To(Succeed())
+		Eventually(func() bool {
+			return apierrors.IsNotFound(exists(ctx, &v1.FluxInstance{}, v1.DefaultInstanceName))
+		}, soon, tick).Should(BeTrue())
+		Expect(defined(ctx, kustomizationsCRD)).NotTo(Succeed())
+	})
+
+	It("is tried even where its time was over before the operator came to it", func(ctx SpecContext) {
+		const limit = 15 * time.Second
+		instance := installed(ctx, func(in *v1.FluxInstance) {
+			in.Annotations = map[string]string{v1.UninstallTimeoutAnnotation: limit.String()}
+		})
+		before := liveInventory(ctx, instance)
+		stop()
+		Expect(k8s.Delete(ctx, newInstance(nil))).To(Succeed())
+		deleted := fetch(ctx).DeletionTimestamp.Time
+		Eventually(func() time.Duration { return time.Since(deleted) }, soon, tick).Should(BeNumerically(">", limit))
+		stop = startOperator()
+		Eventually(func() bool {
+			return apierrors.IsNotFound(exists(ctx, &v1.FluxInstance{}, v1.DefaultInstanceName))
+		}, soon, tick).Should(BeTrue())
+		for _, obj := range before {
+			if obj.GetKind() != "Namespace" {
+				Expect(apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKeyFromObject(obj), obj))).To(BeTrue(), obj.GetKind()+" "+obj.GetName())
+			}
+		}
+	})
+
 	It("removes what a first install applied that failed half-way", func(ctx SpecContext) {
 		Expect(k8s.Create(ctx, newInstance(func(in *v1.FluxInstance) {
 			in.Spec.Kustomize = &v1.Kustomize{Patches: []kustomize.Patch{{
@@ -191,89 +254,6 @@ var _ = Describe("The end of an instance", Ordered, func() {
 		Expect(k8s.Delete(ctx, newInstance(nil))).To(Succeed())
 		Eventually(func() string { return conditionMessage(fetch(ctx)) }, soon, tick).Should(HavePrefix("Uninstalling Flux, 1 of 4: stopping the controllers"))
 		Expect(k8s.Delete(ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
-	})
-})
-
-var _ = Describe("The end of a namespace", func() {
-	It("takes Flux along, and holds nothing up", func(ctx SpecContext) {
-		const going = "going"
-		Expect(k8s.Create(ctx, &corev1.Namespace{ObjectMeta: metav1Name(going)})).To(Succeed())
-		stop := startOperatorIn(going)
-		noWait := false
-		instance := newInstance(func(in *v1.FluxInstance) { in.Namespace, in.Spec.Wait = going, &noWait })
-		Expect(k8s.Create(ctx, instance)).To(Succeed())
-		Eventually(func(g Gomega) {
-			g.Expect(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance)).To(Succeed())
-			g.Expect(apimeta.IsStatusConditionTrue(instance.Status.Conditions, meta.ReadyCondition)).To(BeTrue())
-		}, soon, tick).Should(Succeed())
-		before := liveInventory(ctx, instance)
-		elsewhere := kustomization(ctx, "elsewhere")
-		stop()
-
-		By("ending as it does on any other day")
-		sent := requests.sent.Load()
-		Expect(newFarewell(going).Say(ctx)).To(Succeed())
-		Expect(requests.sent.Load()-sent).To(BeNumerically("<=", 3), "one question, and two to learn how to ask it")
-		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance)).To(Succeed())
-		Expect(instance.Finalizers).To(ConsistOf(v1.Finalizer))
-
-		By("ending while the namespace is being deleted")
-		Expect(k8s.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1Name(going)})).To(Succeed())
-		Expect(newFarewell(going).Say(ctx)).To(Succeed())
-		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance)).To(Succeed())
-		Expect(instance.Finalizers).To(BeEmpty())
-		Expect(conditionMessage(instance)).To(HavePrefix("Uninstalling Flux, 4 of 4"))
-		for _, obj := range before {
-			if obj.GetKind() != "Namespace" {
-				Expect(apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKeyFromObject(obj), obj))).To(BeTrue(), obj.GetKind()+" "+obj.GetName())
-			}
-		}
-		Expect(client.IgnoreNotFound(k8s.Get(ctx, client.ObjectKeyFromObject(elsewhere), elsewhere))).To(Or(Succeed(), Satisfy(apimeta.IsNoMatchError)))
-	})
-
-	It("releases nothing but what is in it, where Flux is to stay", func(ctx SpecContext) {
-		const orphan = "orphaned"
-		Expect(k8s.Create(ctx, &corev1.Namespace{ObjectMeta: metav1Name(orphan)})).To(Succeed())
-		stop := startOperatorIn(orphan)
-		noWait := false
-		instance := newInstance(func(in *v1.FluxInstance) {
-			in.Namespace, in.Spec.Wait, in.Spec.DeletionPolicy = orphan, &noWait, v1.Orphan
-			in.Spec.Sync = &v1.Sync{Name: "fleet", Kind: "GitRepository", URL: "https://git.example.com/fleet.git", Ref: "refs/heads/main", Path: "."}
-		})
-		Expect(k8s.Create(ctx, instance)).To(Succeed())
-		Eventually(func(g Gomega) {
-			g.Expect(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance)).To(Succeed())
-			g.Expect(apimeta.IsStatusConditionTrue(instance.Status.Conditions, meta.ReadyCondition)).To(BeTrue())
-		}, soon, tick).Should(Succeed())
-		stop()
-		before := liveInventory(ctx, instance)
-		inside := deployedBy("fleet")
-		inside.SetNamespace(orphan)
-		hold(ctx, inside)
-		elsewhere := kustomization(ctx, "elsewhere")
-		DeferCleanup(func(ctx SpecContext) {
-			free(ctx, elsewhere)
-			for _, obj := range before {
-				if obj.GetNamespace() == "" && obj.GetKind() != "Namespace" {
-					Expect(client.IgnoreNotFound(k8s.Delete(ctx, obj))).To(Succeed())
-				}
-			}
-			Eventually(func() error { return defined(ctx, kustomizationsCRD) }, soon, tick).ShouldNot(Succeed())
-		})
-
-		Expect(k8s.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1Name(orphan)})).To(Succeed())
-		Expect(newFarewell(orphan).Say(ctx)).To(Succeed())
-		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(instance), instance)).To(Succeed())
-		Expect(instance.Finalizers).To(BeEmpty())
-		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(inside), inside)).To(Succeed())
-		Expect(inside.GetFinalizers()).To(BeEmpty())
-		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(elsewhere), elsewhere)).To(Succeed())
-		Expect(elsewhere.GetFinalizers()).To(Equal([]string{"finalizers.fluxcd.io"}))
-		for _, obj := range before {
-			if obj.GetNamespace() == "" {
-				expectKept(ctx, obj)
-			}
-		}
 	})
 })
 
@@ -373,16 +353,4 @@ func conditionMessage(instance *v1.FluxInstance) string {
 		return ready.Message
 	}
 	return ""
-}
-
-// newFarewell is what a process does that ran in the namespace.
-func newFarewell(namespace string) *controllers.Farewell {
-	GinkgoHelper()
-	config := rest.CopyConfig(testEnv.Config)
-	config.QPS = -1
-	config.Wrap(requests.count)
-	direct, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
-	Expect(err).NotTo(HaveOccurred())
-	owner := client.ObjectKey{Namespace: namespace, Name: v1.DefaultInstanceName}
-	return &controllers.Farewell{Client: direct, Applier: apply.New(direct, apply.Options{Owner: owner}), Namespace: namespace}
 }

@@ -70,6 +70,7 @@ type FluxInstanceReconciler struct {
 	last       *memory
 	upgrades   upgrades
 	written    written
+	tried      tried
 }
 
 // attempt is what one pass found and did, for the report at its end.

@@ -1,9 +1,11 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +37,8 @@ type uninstall struct {
 	watched  *Watched
 	// dying is the namespace of Flux where that is being deleted as a whole: nothing in it may be held up.
 	dying string
+	// patience bounds the wait for what was deleted to disappear.
+	patience time.Duration
 	// note is added to every message: what the user should know besides.
 	note string
 
@@ -42,6 +46,8 @@ type uninstall struct {
 	definitions []string
 	goes, stays []*unstructured.Unstructured
 	leaving     []*unstructured.Unstructured
+	// lost is how many definitions are gone or going that should stay.
+	lost int
 
 	// position says which step it is, in messages.
 	position string
@@ -62,7 +68,7 @@ func (r *FluxInstanceReconciler) newUninstall(instance *v1.FluxInstance, watched
 	again := says(instance, v1.ReasonUninstallFailed)
 	return &uninstall{
 		FluxInstanceReconciler: r, instance: instance, status: newStatusWriter(r.Client, instance), watched: watched,
-		again: again, begun: again || says(instance, v1.ReasonUninstalling),
+		again: again, begun: again || says(instance, v1.ReasonUninstalling), patience: goneTimeout,
 	}
 }
 
@@ -72,31 +78,40 @@ func (u *uninstall) within(ctx context.Context, since time.Time) error {
 	if err != nil {
 		u.note = "; " + err.Error()
 	}
+	began := u.tried.by(u.instance)
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if limit > 0 {
-		limited, cancel = context.WithDeadline(ctx, since.Add(limit))
+		limited, cancel = context.WithDeadline(ctx, uninstallDeadline(since, began, limit))
 	}
 	defer cancel()
 	err = u.run(limited)
 	if err == nil || limited.Err() == nil || ctx.Err() != nil {
 		return err
 	}
-	u.abandon(ctx, limit)
+	u.abandon(ctx, fmt.Sprintf("%s, as the annotation %s says,", limit, v1.UninstallTimeoutAnnotation))
+	return nil
+}
+
+// read finds out what there is to do.
+func (u *uninstall) read() error {
+	owned, err := inventory.FromStatus(u.instance.Status.Inventory)
+	if err != nil {
+		return fmt.Errorf("reading status.inventory: %w", err)
+	}
+	u.objects = owned.Objects()
+	u.definitions = namesOf(ofKind(u.objects, "CustomResourceDefinition"))
+	u.goes, u.stays = divide(u.objects, endOf(u.instance))
 	return nil
 }
 
 // run goes through the steps.
 func (u *uninstall) run(ctx context.Context) error {
-	owned, err := inventory.FromStatus(u.instance.Status.Inventory)
-	if err != nil {
-		return fmt.Errorf("reading status.inventory: %w", err)
+	if err := u.read(); err != nil {
+		return err
 	}
-	if owned.Len() == 0 {
+	if len(u.objects) == 0 {
 		return nil
 	}
-	u.objects = owned.Objects()
-	u.definitions = namesOf(ofKind(u.objects, "CustomResourceDefinition"))
-	u.goes, u.stays = divide(u.objects, endOf(u.instance))
 	steps := u.steps()
 	for i, step := range steps {
 		u.position = fmt.Sprintf("Uninstalling Flux, %d of %d: ", i+1, len(steps))
@@ -141,7 +156,40 @@ func (u *uninstall) steps() []step {
 }
 
 func (u *uninstall) stopAll(ctx context.Context) error {
+	if err := u.spareStrangers(ctx); err != nil {
+		return err
+	}
 	return u.stop(ctx, ofKind(u.objects, "Deployment"))
+}
+
+// spareStrangers refuses to go on where a controller of somebody else runs on what would be removed: that of a former installation, over which only
+// a part was ever applied. It would keep running without definitions, account and rights, and while their objects go it may remove what it
+// deployed. In a namespace that is being deleted it ends with it.
+func (u *uninstall) spareStrangers(ctx context.Context) error {
+	if u.dying != "" {
+		return nil
+	}
+	deployments, err := u.Applier.Standing(ctx, ofKind(u.objects, "Deployment"))
+	if err != nil {
+		return err
+	}
+	strangers := slices.DeleteFunc(deployments, func(s apply.Standing) bool { return s.Owned || s.Exempt })
+	if len(strangers) == 0 {
+		return nil
+	}
+	rest, err := u.Applier.Standing(ctx, without(u.goes, "Deployment"))
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(rest, func(s apply.Standing) bool { return s.Owned && !s.Exempt }) {
+		return nil
+	}
+	names := make([]string, 0, len(strangers))
+	for _, stranger := range strangers {
+		names = append(names, stranger.Object.String())
+	}
+	return fmt.Errorf("%s: not installed by this instance, and would keep running without the definitions, accounts and rights that go: delete what is "+
+		"named, or set spec.deletionPolicy: %s, which removes nothing", strings.Join(names, ", "), v1.Orphan)
 }
 
 // releaseAll releases what the controllers of the instance held. Objects of definitions that others own, which the inventory names as soon as an
@@ -189,7 +237,7 @@ func (u *uninstall) await(ctx context.Context) error {
 			return errors.Join(remaining, err)
 		}
 		why := &leftError{remaining: remaining, held: held}
-		if time.Since(started) > goneTimeout {
+		if time.Since(started) >= u.patience {
 			return why
 		}
 		if held.total > 0 {
@@ -214,11 +262,25 @@ func (u *uninstall) lookAtHeld(ctx context.Context) (held, error) {
 }
 
 func (u *uninstall) disown(ctx context.Context) error {
+	if err := u.countLost(ctx); err != nil {
+		return err
+	}
 	return u.Applier.Disown(ctx, u.stays)
 }
 
-// abandon tells what is left when the time is over.
-func (u *uninstall) abandon(ctx context.Context, limit time.Duration) {
+// countLost counts the definitions that are to stay and cannot, as they were deleted under another policy before.
+func (u *uninstall) countLost(ctx context.Context) error {
+	if !u.begun {
+		return nil
+	}
+	definitions := ofKind(u.stays, "CustomResourceDefinition")
+	standing, err := u.Applier.Standing(ctx, definitions)
+	u.lost = len(definitions) - len(standing)
+	return err
+}
+
+// abandon tells what is left when the time is over, and which time that was.
+func (u *uninstall) abandon(ctx context.Context, limit string) {
 	ctx, cancel := context.WithTimeout(ctx, lastLook)
 	defer cancel()
 	first, total, heldErr := u.Applier.Held(ctx, namesOf(ofKind(u.goes, "CustomResourceDefinition")))
@@ -228,7 +290,7 @@ func (u *uninstall) abandon(ctx context.Context, limit time.Duration) {
 	if err := u.awaitGone(ctx, going, lastLook/5); err != nil || heldErr != nil {
 		left = strings.TrimPrefix(errors.Join(err, heldErr).Error()+"; "+left, "; ")
 	}
-	message := fmt.Sprintf("Let go after %s, as the annotation %s says, with this left: %s", limit, v1.UninstallTimeoutAnnotation, oneLine(left))
+	message := fmt.Sprintf("Let go after %s with this left: %s", limit, cmp.Or(oneLine(left), "nothing of what was to go"))
 	u.event(u.instance, corev1.EventTypeWarning, v1.ReasonUninstallFailed, message)
 	log.FromContext(ctx).Info("gave an uninstall up", "after", limit, "left", left)
 }
@@ -277,6 +339,9 @@ func (u *uninstall) farewell() string {
 		return fmt.Sprintf("Let go of what is there of %d objects: it keeps running without the operator; what was removed before is gone", len(u.stays))
 	case policy == v1.Orphan:
 		return fmt.Sprintf("Let go of %d objects and removed nothing: Flux keeps running without the operator", len(u.stays))
+	case policy == v1.DeleteControllers && u.lost > 0:
+		return fmt.Sprintf("Flux controllers removed: %d objects; of the definitions %d were removed before and are gone or going with all of their custom resources; "+
+			"the rest, and what Flux deployed, stay", len(u.leaving), u.lost)
 	case running > 0:
 		return fmt.Sprintf("Let go of %d objects that the instance has not taken over, or that are marked to stay, %d controllers among them: they keep running; the others are gone",
 			len(u.goes)-len(u.leaving), running)

@@ -19,7 +19,10 @@ import (
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
-const kustomizationsCRD = "kustomizations.kustomize.toolkit.fluxcd.io"
+const (
+	kustomizationsCRD = "kustomizations.kustomize.toolkit.fluxcd.io"
+	generatorsCRD     = "artifactgenerators.source.extensions.fluxcd.io"
+)
 
 // runningPod makes a pod of a controller as its ReplicaSet would. It stays when it is deleted: there is no node to end it.
 func runningPod(ctx context.Context, controller string) *corev1.Pod {
@@ -63,6 +66,22 @@ func kustomizationIn(ctx context.Context, namespace, name string) *unstructured.
 	obj.SetFinalizers([]string{"finalizers.fluxcd.io"})
 	createCustom(ctx, obj)
 	return obj
+}
+
+// generator is an object of a user, held by source-watcher as it is held when it runs: by another finalizer than all others.
+func generator(ctx context.Context, name string) {
+	GinkgoHelper()
+	obj := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+		"sources":   []any{map[string]any{"alias": "app", "kind": "GitRepository", "name": name}},
+		"artifacts": []any{map[string]any{"name": name, "copy": []any{map[string]any{"from": "@app/**", "to": "@artifact/"}}}},
+	}}}
+	obj.SetAPIVersion("source.extensions.fluxcd.io/v1beta1")
+	obj.SetKind("ArtifactGenerator")
+	obj.SetNamespace(namespace)
+	obj.SetName(name)
+	obj.SetFinalizers([]string{"source.extensions.fluxcd.io/finalizer"})
+	createCustom(ctx, obj)
+	DeferCleanup(free, obj)
 }
 
 func defined(ctx context.Context, crd string) error {
@@ -129,5 +148,24 @@ var _ = Describe("Removing controllers", Ordered, func() {
 		Eventually(func() bool {
 			return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: kustomizationsCRD}, &apiextensionsv1.CustomResourceDefinition{}))
 		}, soon, tick).Should(BeTrue(), "no finalizer should keep the definition")
+	})
+
+	It("takes source-watcher along with its generators, and brings it back", func(ctx SpecContext) {
+		watching := func(in *v1.FluxInstance) { in.Spec.Components = append(in.Spec.Components, v1.SourceWatcher) }
+		change(ctx, watching)
+		expectReady(ctx)
+		generator(ctx, "app")
+		change(ctx, func(in *v1.FluxInstance) { in.Spec.Components = newInstance(nil).Spec.Components })
+		expectReady(ctx)
+		Eventually(func() bool {
+			return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: generatorsCRD}, &apiextensionsv1.CustomResourceDefinition{}))
+		}, soon, tick).Should(BeTrue(), "no finalizer should keep the definition")
+
+		By("adding it again, and removing all of Flux")
+		change(ctx, watching)
+		expectReady(ctx)
+		generator(ctx, "app")
+		letGo(ctx)
+		Expect(k8s.Get(ctx, client.ObjectKey{Name: generatorsCRD}, &apiextensionsv1.CustomResourceDefinition{})).To(MatchError(apierrors.IsNotFound, "IsNotFound"))
 	})
 })

@@ -14,18 +14,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// fluxFinalizers are the finalizers of the Flux controllers, in all releases: that of source-watcher is another than that of all others.
+var fluxFinalizers = []string{"finalizers.fluxcd.io", "source.extensions.fluxcd.io/finalizer"}
+
 const (
-	// fluxFinalizer is the finalizer of the Flux controllers.
-	fluxFinalizer = "finalizers.fluxcd.io"
 	// pageSize is how many objects are listed with one request.
 	pageSize = 500
 	// fruitlessRounds is how often the objects of a kind are gone through without releasing one before giving up.
 	fruitlessRounds = 3
 )
 
-// ReleaseFinalizers removes the finalizer of the Flux controllers, and no other, from all objects, in all namespaces, of those of the definitions
-// with these names that carry the labels of Options.Owner, or of all of them where no owner is configured, and returns how many it removed. The
-// objects of another definition are held by the controllers of whoever owns that, which may be running.
+// ReleaseFinalizers removes the finalizers of the Flux controllers, and no others, from all objects, in all namespaces, of those of the definitions
+// with these names that carry the labels of Options.Owner, or of all of them where no owner is configured, and returns how many objects had one.
+// The objects of another definition are held by the controllers of whoever owns that, which may be running.
 //
 // It pages through metadata, goes through each kind again until no such finalizer is left, and tolerates objects and kinds that disappear
 // meanwhile and objects that others change. If some cannot be released, the others still are, and the error joins an *ObjectError for each, at
@@ -133,7 +134,7 @@ func (r *release) items(ctx context.Context, items []metav1.PartialObjectMetadat
 	var failures []error
 	released := 0
 	held := slices.DeleteFunc(items, func(item metav1.PartialObjectMetadata) bool {
-		return !slices.Contains(item.Finalizers, fluxFinalizer)
+		return !slices.ContainsFunc(item.Finalizers, isFlux)
 	})
 	inParallel(ctx, r.concurrency, len(held), func(i int) {
 		err := persist(ctx, patienceWith, func() error { return r.item(ctx, &held[i]) })
@@ -150,13 +151,22 @@ func (r *release) items(ctx context.Context, items []metav1.PartialObjectMetadat
 	return released, failures
 }
 
-// item removes the finalizer from one object. The patch fails if the finalizer is no longer in its place, so that nothing else is removed.
+// isFlux tells whether a finalizer is one of the Flux controllers.
+func isFlux(finalizer string) bool {
+	return slices.Contains(fluxFinalizers, finalizer)
+}
+
+// item removes the finalizers from one object. The patch fails if one of them is no longer in its place, so that nothing else is removed. It goes
+// from the last to the first, as what comes after a removed one moves up.
 func (r *release) item(ctx context.Context, item *metav1.PartialObjectMetadata) error {
-	path := fmt.Sprintf("/metadata/finalizers/%d", slices.Index(item.Finalizers, fluxFinalizer))
-	body, err := json.Marshal([]operation{
-		{Op: "test", Path: path, Value: fluxFinalizer},
-		{Op: "remove", Path: path},
-	})
+	var steps []operation
+	for i, finalizer := range slices.Backward(item.Finalizers) {
+		if isFlux(finalizer) {
+			path := fmt.Sprintf("/metadata/finalizers/%d", i)
+			steps = append(steps, operation{Op: "test", Path: path, Value: finalizer}, operation{Op: "remove", Path: path})
+		}
+	}
+	body, err := json.Marshal(steps)
 	if err != nil {
 		return fmt.Errorf("encoding a patch: %w", err)
 	}

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,9 +11,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Held returns the objects of the definitions with these names that have a finalizer, and so keep their definition from going: the first ten,
-// and how many there are in all. It pages through metadata. Definitions and kinds that are not there hold nothing, nor do definitions that do not
-// carry the labels of Options.Owner, if one is configured: they are not to go.
+// Held returns the objects of the definitions with these names that have a finalizer of somebody else than Flux, and so keep their definition from
+// going: the first ten, with these finalizers, and how many there are in all. It pages through metadata. Definitions and kinds that are not there
+// hold nothing, nor do definitions that do not carry the labels of Options.Owner, if one is configured: they are not to go.
 func (a *Applier) Held(ctx context.Context, crds []string) (first []Remaining, total int, err error) {
 	for _, name := range crds {
 		var crd *slimCRD
@@ -54,13 +55,14 @@ func (a *Applier) heldOf(ctx context.Context, gvk schema.GroupVersionKind) (firs
 		}
 		for i := range page.Items {
 			item := &page.Items[i]
-			if len(item.Finalizers) == 0 {
+			foreign := slices.DeleteFunc(item.Finalizers, isFlux)
+			if len(foreign) == 0 {
 				continue
 			}
 			if total++; len(first) < listLimit {
 				first = append(first, Remaining{
 					Object:      selection{kind: gvk}.idOf(item),
-					Terminating: item.DeletionTimestamp != nil, Finalizers: item.Finalizers,
+					Terminating: item.DeletionTimestamp != nil, Finalizers: foreign,
 				})
 			}
 		}

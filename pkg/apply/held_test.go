@@ -78,6 +78,67 @@ var _ = Describe("ReleaseFinalizersIn", func() {
 	})
 })
 
+var _ = Describe("Objects with finalizers of several owners", func() {
+	const flux, watcher, other, last = "finalizers.fluxcd.io", "source.extensions.fluxcd.io/finalizer", "example.com/keep", "example.com/last"
+
+	DescribeTable("lose those of Flux alone, and are held by the rest alone",
+		func(ctx SpecContext, finalizers, left []string) {
+			w := newWorld(ctx)
+			crd := w.crd()
+			w.mustApply(ctx, nil, crd)
+			create(ctx, w, 1, func(int) []any {
+				var all []any
+				for _, finalizer := range finalizers {
+					all = append(all, finalizer)
+				}
+				return all
+			})
+			held := func() []string {
+				GinkgoHelper()
+				first, total, err := w.applier.Held(ctx, []string{crd.GetName()})
+				Expect(err).NotTo(HaveOccurred())
+				Expect(first).To(HaveLen(total))
+				if total == 0 {
+					return nil
+				}
+				Expect(total).To(Equal(1))
+				return first[0].Finalizers
+			}
+			Expect(held()).To(Equal(left), "nobody waits for the owner of what Flux itself has set")
+			Expect(w.applier.ReleaseFinalizers(ctx, []string{crd.GetName()}, nil)).To(Equal(1))
+			Expect(w.live(ctx, w.thing("thing-0")).GetFinalizers()).To(Equal(left))
+			Expect(held()).To(Equal(left))
+			Expect(w.applier.ReleaseFinalizers(ctx, []string{crd.GetName()}, nil)).To(BeZero())
+		},
+		Entry("that of source-watcher", []string{watcher}, nil),
+		Entry("both of Flux", []string{flux, watcher}, nil),
+		Entry("both of Flux the other way round", []string{watcher, flux}, nil),
+		Entry("a stranger's in between", []string{flux, other, watcher}, []string{other}),
+		Entry("strangers' around them", []string{other, watcher, flux, last}, []string{other, last}),
+	)
+
+	It("keep what comes in between, and lose Flux's all the same", func(ctx SpecContext) {
+		w := newWorld(ctx)
+		crd := w.crd()
+		w.mustApply(ctx, nil, crd)
+		create(ctx, w, 1, func(int) []any { return []any{watcher, other, flux} })
+		var once sync.Once
+		w.traffic.respond(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodPatch {
+				once.Do(func() {
+					defer GinkgoRecover()
+					live := w.live(ctx, w.thing("thing-0"))
+					live.SetFinalizers([]string{watcher, flux, other})
+					Expect(admin.Update(ctx, live)).To(Succeed())
+				})
+			}
+			return nil, errPass
+		})
+		Expect(w.applier.ReleaseFinalizers(ctx, []string{crd.GetName()}, nil)).To(Equal(1))
+		Expect(w.live(ctx, w.thing("thing-0")).GetFinalizers()).To(Equal([]string{other}))
+	})
+})
+
 var _ = Describe("ReleaseFinalizers of very many objects", func() {
 	const flux, other = "finalizers.fluxcd.io", "example.com/keep"
 

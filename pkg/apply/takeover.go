@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 // foreignManager is a field manager whose fields become ours, so that those which are not in our object go away.
@@ -152,8 +154,11 @@ func escaped(key string) string {
 }
 
 // kept are fields that stay with a foreign manager: what kubectl rollout restart writes asks for one rollout, and undoing it would be another;
-// what tells Helm not to delete an object protects it from whoever removes the former release.
+// what tells Helm not to delete an object protects it from whoever removes the former release; and what tells us not to delete it is for users to
+// set, by whatever means.
 var kept = fieldpath.NewSet(
+	fieldpath.MakePathOrDie("metadata", "annotations", v1.PruneAnnotation),
+	fieldpath.MakePathOrDie("metadata", "labels", v1.PruneAnnotation),
 	fieldpath.MakePathOrDie("metadata", "annotations", helmPolicyAnnotation),
 	fieldpath.MakePathOrDie("spec", "template", "metadata", "annotations"),
 	fieldpath.MakePathOrDie("spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/restartedAt"),

@@ -87,6 +87,46 @@ data: {ours: old, theirs: old}
 		Expect(w.traffic.seen("")).To(HaveLen(1))
 	})
 
+	DescribeTable("leaves alone what keeps an object from being deleted, and nothing else of kubectl",
+		func(ctx SpecContext, how string) {
+			w := newWorld(ctx)
+			kept, app := w.crd(), w.deployment("app")
+			settings := w.configMap("settings", map[string]any{"ours": "x"})
+			_, observed := w.mustApply(ctx, nil, kept, app, settings)
+			for _, name := range []string{"crd/" + kept.GetName(), "deployment/app", "configmap/settings"} {
+				kubectl(ctx, "", "", "-n", w.ns, how, name, v1.PruneAnnotation+"="+v1.DisabledValue, "example.com/note=mine")
+			}
+			_, observed = w.mustApply(ctx, observed, kept, app, settings)
+			marks := func(obj *unstructured.Unstructured) map[string]string {
+				if how == "label" {
+					return w.live(ctx, obj).GetLabels()
+				}
+				return w.live(ctx, obj).GetAnnotations()
+			}
+			for _, obj := range []*unstructured.Unstructured{kept, app, settings} {
+				Expect(marks(obj)).To(HaveKeyWithValue(v1.PruneAnnotation, v1.DisabledValue), obj.GetKind())
+				Expect(marks(obj)).NotTo(HaveKey("example.com/note"), obj.GetKind())
+			}
+
+			By("finding nothing to put back any more")
+			w.traffic.reset()
+			actions, _ := w.mustApply(ctx, observed, kept, app, settings)
+			Expect(actions).To(HaveEach(apply.Unchanged))
+			Expect(w.traffic.seen("")).To(HaveLen(3))
+
+			By("removing everything")
+			_, survivors, err := w.applier.Prune(ctx, []*unstructured.Unstructured{kept, app, settings})
+			Expect(err).NotTo(HaveOccurred())
+			Expect(survivors).To(BeEmpty())
+			for _, obj := range []*unstructured.Unstructured{kept, app, settings} {
+				Expect(w.live(ctx, obj).GetDeletionTimestamp()).To(BeNil(), obj.GetKind())
+				Expect(marks(obj)).To(HaveKeyWithValue(v1.PruneAnnotation, v1.DisabledValue), "it is the user's, and says so to whoever comes next")
+			}
+		},
+		Entry("an annotation", "annotate"),
+		Entry("a label", "label"),
+	)
+
 	It("takes over although others write at the same time", func(ctx SpecContext) {
 		w := newWorld(ctx)
 		theirs := w.configMap("settings", map[string]any{"theirs": "x"})

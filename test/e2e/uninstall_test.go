@@ -41,6 +41,7 @@ func uninstalling() {
 
 	It("removes Flux and keeps what Flux deployed", func(ctx context.Context) {
 		pod := workloadPod(ctx)
+		generating(ctx)
 		namespace := get(ctx, client.ObjectKey{Name: site.Namespace}, &corev1.Namespace{})
 		absent(ctx)
 		leftNothing(ctx)
@@ -121,6 +122,7 @@ func uninstalling() {
 	It("can be done by hand, as documented, when the operator was removed first", func(ctx context.Context) {
 		asInReadme(ctx)
 		pod := workloadPod(ctx)
+		generating(ctx)
 		must(here.Delete(ctx, soonLimit, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: site.Namespace, Name: site.OperatorName}}))
 		DeferCleanup(func(ctx context.Context) { must(here.InstallOperator(ctx)) })
 		said, err := byHand(ctx)
@@ -131,6 +133,26 @@ func uninstalling() {
 		leftNothing(ctx)
 		untouched(ctx, pod)
 	})
+}
+
+// generating adds source-watcher and gives it work: its objects have a finalizer of its own.
+func generating(ctx context.Context) {
+	GinkgoHelper()
+	change(ctx, func(i *v1.FluxInstance) { i.Spec.Components = append(i.Spec.Components, v1.SourceWatcher) })
+	ready(ctx)
+	apply(ctx, fmt.Sprintf(`
+apiVersion: source.extensions.fluxcd.io/v1beta1
+kind: ArtifactGenerator
+metadata: {namespace: %[1]s, name: generated}
+spec:
+  sources: [{alias: app, kind: GitRepository, name: %[1]s}]
+  artifacts: [{name: generated, copy: [{from: "@app/**", to: "@artifact/"}]}]
+`, site.Namespace))
+	generator := fluxObject("ArtifactGenerator")
+	generator.SetNamespace(site.Namespace)
+	generator.SetName("generated")
+	fluxReady(ctx, generator)
+	Expect(get(ctx, key("generated"), generator).GetFinalizers()).To(ConsistOf("source.extensions.fluxcd.io/finalizer"))
 }
 
 // byHand runs the commands that docs/uninstall.md has for this.

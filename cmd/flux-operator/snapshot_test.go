@@ -49,7 +49,7 @@ var _ = Describe("snapshot", Ordered, func() {
 
 	BeforeAll(func(ctx SpecContext) {
 		GinkgoT().Setenv("DOCKER_CONFIG", GinkgoT().TempDir())
-		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true})
+		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true, MaxTime: time.Minute})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(k8s.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
 		live := instance()
@@ -143,12 +143,14 @@ var _ = Describe("snapshot", Ordered, func() {
 
 var _ = Describe("snapshot without the operator", func() {
 	It("saves what is there, before the operator takes it over", func(ctx SpecContext) {
-		crds := envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true}
+		crds := envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true, MaxTime: time.Minute}
 		Expect(envtest.UninstallCRDs(testEnv.Config, crds)).To(Succeed())
-		Eventually(func() bool {
-			crd := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}}
-			return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: "fluxinstances." + v1.Group}, crd))
-		}, 30*time.Second, 100*time.Millisecond).Should(BeTrue())
+		for _, kind := range []string{"fluxinstances", "fluxreports"} { // whoever defines them again must not find them on their way out
+			Eventually(func() error {
+				crd := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}}
+				return k8s.Get(ctx, client.ObjectKey{Name: kind + "." + v1.Group}, crd)
+			}, time.Minute, 100*time.Millisecond).Should(MatchError(apierrors.IsNotFound, "IsNotFound"), kind)
+		}
 
 		root := newRootCommand()
 		file := filepath.Join(GinkgoT().TempDir(), "flux.snapshot")

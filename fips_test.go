@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -28,15 +30,24 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// freeAddress returns an address of this machine that nobody listens on.
-func freeAddress(t *testing.T) string {
+// freeAddresses returns addresses of this machine that nobody listens on. Their ports are none that the system gives to outgoing connections, which might
+// take them before the operator does.
+func freeAddresses(t *testing.T) (metrics, health string) {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, ports, attempts = 20_000, 10_000, 100
+	var found []string
+	for range attempts {
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(ports)))
+		if err != nil {
+			continue
+		}
+		defer listener.Close() // when both are found, so that they differ
+		if found = append(found, listener.Addr().String()); len(found) == 2 {
+			return found[0], found[1]
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatalf("found no two ports from %d on that nobody listens on, in %d attempts", first, attempts)
+	return "", ""
 }
 
 // cluster starts an API server with the definitions of the operator and returns a file that leads to it.
@@ -88,7 +99,7 @@ func TestTheOperatorRunsInFIPSMode(t *testing.T) {
 	kubeconfig := cluster(t)
 	for _, mode := range []string{"on", "only"} {
 		t.Run(mode, func(t *testing.T) {
-			metrics, health := freeAddress(t), freeAddress(t)
+			metrics, health := freeAddresses(t)
 			log := startOperator(t, kubeconfig, mode, "--metrics-addr", metrics, "--health-addr", health, "--storage-path", t.TempDir(),
 				"--artifact-cache-path", t.TempDir(), "--enable-leader-election=false")
 			said := make(chan bool, 1)

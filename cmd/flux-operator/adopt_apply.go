@@ -62,8 +62,9 @@ func await(ctx context.Context, target *cluster, applied *unstructured.Unstructu
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
-		if err := target.client.Get(ctx, client.ObjectKeyFromObject(applied), live); err != nil {
-			return nil, inTime(ctx, fmt.Errorf("reading the FluxInstance: %w", err))
+		err := target.client.Get(ctx, client.ObjectKeyFromObject(applied), live)
+		if err != nil && ctx.Err() == nil { // the end of the time is told below, with what goes on
+			return nil, fmt.Errorf("reading the FluxInstance: %w", err)
 		}
 		ready := apimeta.FindStatusCondition(live.Status.Conditions, readyCondition)
 		if ready != nil && ready.ObservedGeneration == live.Generation {
@@ -81,7 +82,7 @@ func await(ctx context.Context, target *cluster, applied *unstructured.Unstructu
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for FluxInstance %q: %w; it goes on without this command: kubectl -n %s get fluxinstance %s",
-				live.Name, context.Cause(ctx), applied.GetNamespace(), applied.GetName())
+				applied.GetName(), context.Cause(ctx), applied.GetNamespace(), applied.GetName())
 		case <-ticker.C:
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
@@ -160,14 +162,14 @@ var _ = Describe("adopt", Ordered, func() {
 	})
 
 	It("applies the instance and waits for the operator", func(ctx SpecContext) {
-		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true})
+		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true, MaxTime: time.Minute})
 		Expect(err).NotTo(HaveOccurred())
 		instance := &v1.FluxInstance{ObjectMeta: metav1.ObjectMeta{Name: v1.DefaultInstanceName, Namespace: adoptedNamespace}}
 		DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(k8s.Delete(ctx, instance))).To(Succeed()) })
 
 		By("running out of time without one")
-		_, _, err = runAdopt(bootstrapped, "-f", "-", "--timeout", "2s")
-		Expect(err).To(MatchError(And(ContainSubstring("--timeout 2s"), ContainSubstring("it goes on without this command"))))
+		_, _, err = runAdopt(bootstrapped, "-f", "-", "--timeout", "5s")
+		Expect(err).To(MatchError(And(ContainSubstring("--timeout 5s"), ContainSubstring("it goes on without this command"))))
 
 		By("hearing that it does not go on")
 		say := func(status metav1.ConditionStatus, reason, message string) {
@@ -197,5 +199,23 @@ var _ = Describe("adopt", Ordered, func() {
 		By("leaving an instance alone that is there already")
 		_, _, err = runAdopt("")
 		Expect(err).To(MatchError(ContainSubstring("is there already")))
+	})
+
+	It("says that the operator goes on, also where the time is over before the first answer", func(ctx SpecContext) {
+		over := errors.New("it is over")
+		ending, end := context.WithCancelCause(ctx)
+		target, err := (&clusterFlags{kubeconfig: kubeconfig}).connect(time.Minute, GinkgoWriter)
+		Expect(err).NotTo(HaveOccurred())
+		target.client = interceptor.NewClient(target.client, interceptor.Funcs{Get: func(ctx context.Context, _ client.WithWatch, _ client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+			end(over)
+			return ctx.Err()
+		}})
+		applied := &unstructured.Unstructured{}
+		applied.SetNamespace(adoptedNamespace)
+		applied.SetName(v1.DefaultInstanceName)
+		_, err = await(ending, target, applied, GinkgoWriter)
+		Expect(err).To(MatchError(over))
+		Expect(err).To(MatchError(And(
+			HavePrefix(`waiting for FluxInstance "flux": `), HaveSuffix("it goes on without this command: kubectl -n adopted get fluxinstance flux"))))
 	})
 })

@@ -110,7 +110,7 @@ func install(ctx context.Context, set *render.Set, beside ...*corev1.ConfigMap) 
 			return k8s.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj.DeepCopy()), client.ForceOwnership, client.FieldOwner(v1.FieldManager))
 		}, 30*time.Second, 100*time.Millisecond).Should(Succeed())
 	}
-	_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true})
+	_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true, MaxTime: time.Minute})
 	Expect(err).NotTo(HaveOccurred())
 	instance, err := readInstance(ctx, []byte(synced), v1.DefaultNamespace)
 	Expect(err).NotTo(HaveOccurred())
@@ -223,7 +223,7 @@ var _ = Describe("diff instance", Ordered, func() {
 				}}},
 			},
 		}
-		installed, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{constraints}})
+		installed, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{constraints}, MaxTime: time.Minute})
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) {
 			Expect(envtest.UninstallCRDs(testEnv.Config, envtest.CRDInstallOptions{CRDs: installed})).To(Succeed())

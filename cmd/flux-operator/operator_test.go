@@ -137,7 +137,7 @@ var _ = Describe("what the operator hands on", Ordered, func() {
 		}
 		Expect(trusted()).To(BeZero(), "a small variant of OpenShift")
 
-		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{{
+		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{MaxTime: time.Minute, CRDs: []*apiextensionsv1.CustomResourceDefinition{{
 			ObjectMeta: metav1.ObjectMeta{Name: "proxies.config.openshift.io"},
 			Spec: apiextensionsv1.CustomResourceDefinitionSpec{
 				Group: "config.openshift.io", Scope: apiextensionsv1.ClusterScoped,

@@ -52,7 +52,7 @@ var _ = Describe("snapshot", Ordered, func() {
 
 	BeforeAll(func(ctx SpecContext) {
 		GinkgoT().Setenv("DOCKER_CONFIG", GinkgoT().TempDir())
-		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true})
+		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true, MaxTime: time.Minute})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(k8s.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
 		live := instance()
@@ -143,7 +143,7 @@ var _ = Describe("snapshot", Ordered, func() {
 	})
 
 	It("restore skips what nobody defines any more, puts back the rest, and fails in the end", func(ctx SpecContext) {
-		crds := envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{widgets()}}
+		crds := envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{widgets()}, MaxTime: time.Minute}
 		_, err := envtest.InstallCRDs(testEnv.Config, crds)
 		Expect(err).NotTo(HaveOccurred())
 		widget := &unstructured.Unstructured{}
@@ -194,9 +194,10 @@ var _ = Describe("snapshot", Ordered, func() {
 
 var _ = Describe("snapshot without the operator", func() {
 	It("saves what is there, before the operator takes it over", func(ctx SpecContext) {
-		crds := envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true}
+		crds := envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true, MaxTime: time.Minute}
 		Expect(envtest.UninstallCRDs(testEnv.Config, crds)).To(Succeed())
 		isGone(ctx, "fluxinstances."+v1.Group)
+		isGone(ctx, "fluxreports."+v1.Group)
 
 		root := newRootCommand()
 		file := filepath.Join(GinkgoT().TempDir(), "flux.snapshot")
@@ -226,7 +227,7 @@ var _ = Describe("snapshot without the operator", func() {
 		kept(0)
 
 		By("having the kind, and no instance of it")
-		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true})
+		_, err := envtest.InstallCRDs(testEnv.Config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true, MaxTime: time.Minute})
 		Expect(err).NotTo(HaveOccurred())
 		kept(v1.DefaultKeptSnapshots + 1)
 	})
@@ -254,7 +255,7 @@ func isGone(ctx SpecContext, name string) {
 	Eventually(func() bool {
 		crd := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}}
 		return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: name}, crd))
-	}, 30*time.Second, 100*time.Millisecond).Should(BeTrue())
+	}, time.Minute, 100*time.Millisecond).Should(BeTrue(), name)
 }
 
 // first returns the output of a call that has to succeed.

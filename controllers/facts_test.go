@@ -49,7 +49,7 @@ func operatorOf(ctx context.Context, namespace string) *rest.Config {
 	for _, obj := range []client.Object{everywhere, here, binding, within} {
 		Expect(k8s.Create(ctx, obj)).To(Succeed())
 	}
-	DeferCleanup(func(ctx SpecContext) {
+	DeferCleanup(func(ctx context.Context) {
 		Expect(k8s.Delete(ctx, binding)).To(Succeed())
 		Expect(k8s.Delete(ctx, everywhere)).To(Succeed())
 	})

@@ -123,12 +123,12 @@ scorecard: ## Run the tests of operator-sdk scorecard on bundle/, without a clus
 	@tests=$$($(TOOL) scorecard-test) && $(BUNDLE) scorecard bundle --scorecard-test $$tests
 
 .PHONY: catalog
-catalog: image ## Make the bundle that is released, with the image's digest, in dist/bundle, and the catalog of it in dist/catalog
+catalog: image ## Make the bundle that is released, with the image's digest, in dist/bundle, and the catalog of it and of those in catalog/bundles in dist/catalog
 	$(call say,Making the catalog)
 	@built=$$($(TOOL) operator-sdk opm) && set -- $$built && image=$(IMAGE) && \
 	  digest=$$(grep -o 'sha256:[0-9a-f]*' $(DIST)/image.ref) && \
 	  go run ./config/manifests/gen --operator-sdk $$1 --version $(VERSION) --image $${image%:*}@$$digest --out $(DIST)/bundle && \
-	  $(BUNDLE) catalog catalog/catalog-templates/stable.yaml --opm $$2 --bundle $(BUNDLE_IMAGE)=$(DIST)/bundle --out $(DIST)/catalog/flux-operator
+	  $(BUNDLE) catalog catalog/catalog-templates/stable.yaml --opm $$2 --released catalog/bundles --bundle $(BUNDLE_IMAGE)=$(DIST)/bundle --out $(DIST)/catalog/flux-operator
 
 .PHONY: catalog-validate
 catalog-validate: catalog ## Judge the catalog: every published version reaches the newest
@@ -136,8 +136,14 @@ catalog-validate: catalog ## Judge the catalog: every published version reaches 
 	@built=$$($(TOOL) operator-sdk opm) && set -- $$built && $(BUNDLE) catalog-validate $(DIST)/catalog/flux-operator --opm $$2 && \
 	  $(BUNDLE) validate $(DIST)/bundle --operator-sdk $$1 --kubernetes $(K8S_VERSION)
 
+.PHONY: bundle-image
+bundle-image: catalog ## Build the image of the bundle in dist/bundle as an OCI layout in dist/bundle-image: the one that the catalog names
+	$(call say,Building the image $(BUNDLE_IMAGE))
+	@$(BUNDLE) image $(DIST)/bundle --ref $(BUNDLE_IMAGE) --out $(DIST)/bundle-image > $(DIST)/bundle-image.ref
+	@cat $(DIST)/bundle-image.ref
+
 .PHONY: catalog-image
-catalog-image: catalog ## Build the image of the catalog in dist/catalog as an OCI layout in dist/catalog-image, for the processor of this machine
+catalog-image: bundle-image ## Build the image of the catalog in dist/catalog as an OCI layout in dist/catalog-image, for the processor of this machine
 	$(call say,Building the image $(CATALOG_IMAGE))
 	@built=$$($(TOOL) opm grpc_health_probe) && set -- $$built && rm -rf $(DIST)/catalog-bin && mkdir -p $(DIST)/catalog-bin && cp $$2 $(DIST)/catalog-bin/ && \
 	  go run ./test/testbed/image/cmd/mkimage --dockerfile catalog.Dockerfile --binary $$1 --add $(DIST)/catalog-bin:/bin --add $(DIST)/catalog:/configs \
@@ -152,7 +158,7 @@ preflight: catalog ## Run the checks of openshift-preflight that need neither a 
 ##@ Tests
 
 .PHONY: test-bundle
-test-bundle: check-bundle bundle-validate scorecard catalog-validate sbom check-image preflight ## Bundle, catalog and image, judged by the tools of the Operator Framework and of certification
+test-bundle: check-bundle bundle-validate scorecard catalog-validate bundle-image sbom check-image preflight ## Bundle, catalog and image, judged by the tools of the Operator Framework and of certification
 	@go test ./test/bundle/suite -timeout 20m
 
 .PHONY: check-image

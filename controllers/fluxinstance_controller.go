@@ -236,7 +236,7 @@ func (r *FluxInstanceReconciler) build(ctx context.Context, instance *v1.FluxIns
 	if err != nil {
 		return nil, retry(v1.ReasonPreflightFailed, err)
 	}
-	return set, stall(v1.ReasonPreflightFailed, preflight.Check(instance, set, facts))
+	return set, judged(preflight.Check(instance, set, facts))
 }
 
 // own writes down everything that will be owned before anything is applied, so that a pass which dies half-way orphans nothing.

@@ -83,8 +83,13 @@ func startOperator() (stop func()) {
 
 // startOperatorIn runs it in a namespace of a test's own.
 func startOperatorIn(namespace string) (stop func()) {
+	return startOperatorAs(testEnv.Config, namespace)
+}
+
+// startOperatorAs runs it there with the rights of a user.
+func startOperatorAs(user *rest.Config, namespace string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	config := rest.CopyConfig(testEnv.Config)
+	config := rest.CopyConfig(user)
 	config.QPS = -1
 	config.Wrap(requests.count)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{

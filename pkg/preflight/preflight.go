@@ -20,6 +20,8 @@ type Facts struct {
 	OperatorNamespace string
 	// Claims are the PersistentVolumeClaims as they are in the cluster, of those that the set contains.
 	Claims []*unstructured.Unstructured
+	// Forbidden is the name of a ClusterRole of the set that the operator may not change.
+	Forbidden string
 }
 
 // Violation is a reason not to apply a set. What runs stays as it is.
@@ -32,6 +34,8 @@ type Violation struct {
 	Problem string
 	// Cure says what to do about it.
 	Cure string
+	// Passing says that it may go away without a change of the instance, so that the set is worth another look.
+	Passing bool
 }
 
 // Error implements error.
@@ -44,6 +48,7 @@ type rule func(*v1.FluxInstance, *render.Set, Facts) *Violation
 func Check(instance *v1.FluxInstance, set *render.Set, facts Facts) error {
 	for _, broken := range []rule{
 		instanceIsBesideOperator,
+		operatorHasRights,
 		objectsStayInNamespace,
 		controllersAreThere,
 		imagesArePinned,
@@ -67,6 +72,18 @@ func instanceIsBesideOperator(instance *v1.FluxInstance, _ *render.Set, facts Fa
 	return &Violation{Field: "metadata.namespace",
 		Problem: fmt.Sprintf("the instance is in %q and the operator in %q", instance.Namespace, facts.OperatorNamespace),
 		Cure:    "create the instance in the operator's namespace"}
+}
+
+// operatorHasRights: it has those in the cluster by name, and the names end with the namespace. A lifecycle manager installs the operator anywhere,
+// with the same names. Rights that were just given reach the API server a moment later.
+func operatorHasRights(instance *v1.FluxInstance, _ *render.Set, facts Facts) *Violation {
+	if facts.Forbidden == "" {
+		return nil
+	}
+	return &Violation{Field: "metadata.namespace", Passing: true,
+		Problem: fmt.Sprintf("the operator has no rights for a Flux in namespace %q: it may not change ClusterRole %q, and its bundle gives it the rights for %q",
+			instance.Namespace, facts.Forbidden, v1.DefaultNamespace),
+		Cure: fmt.Sprintf("remove the instance and the operator here and install them in %q, or give the operator the rights of config/rbac for this namespace", v1.DefaultNamespace)}
 }
 
 const patchesField = "spec.kustomize.patches"

@@ -134,6 +134,7 @@ func TestCheck(t *testing.T) {
 		{"nothing is known of the cluster", func(_ *v1.FluxInstance, _ *render.Set, f *Facts) { *f = Facts{} }, ""},
 
 		{"the operator is elsewhere", func(_ *v1.FluxInstance, _ *render.Set, f *Facts) { f.OperatorNamespace = "other" }, "metadata.namespace"},
+		{"the operator has no rights for the namespace", func(_ *v1.FluxInstance, _ *render.Set, f *Facts) { f.Forbidden = "crd-controller-operators" }, "metadata.namespace"},
 
 		{"an object in another namespace", func(_ *v1.FluxInstance, s *render.Set, _ *Facts) {
 			s.Objects = append(s.Objects, object("Secret", "kube-system", "x"))
@@ -211,5 +212,22 @@ func TestCheck(t *testing.T) {
 				t.Errorf("%q does not say what is wrong and what to do", err)
 			}
 		})
+	}
+}
+
+// TestOnlyMissingRightsPass: a missing right may be there a moment later, while all else waits for a change of the instance.
+func TestOnlyMissingRightsPass(t *testing.T) {
+	instance, set := fine()
+	for _, tt := range []struct {
+		facts   Facts
+		passing bool
+	}{
+		{Facts{Forbidden: "crd-controller-flux-system"}, true},
+		{Facts{OperatorNamespace: "other", Forbidden: "crd-controller-flux-system"}, false},
+	} {
+		violation := &Violation{}
+		if err := Check(instance, set, tt.facts); !errors.As(err, &violation) || violation.Passing != tt.passing {
+			t.Errorf("Check with %+v = %v, passing: %t", tt.facts, err, violation.Passing)
+		}
 	}
 }

@@ -9,9 +9,18 @@ import (
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
-const openshift = "openshift"
+const (
+	openshift = "openshift"
+
+	// requiredSCC names the one constraint that OpenShift admits a pod under; no other is tried.
+	requiredSCC  = "openshift.io/required-scc"
+	restrictedV2 = "restricted-v2"
+)
 
 // applyClusterType takes out what OpenShift's security context constraints set themselves; the other types need no change.
+//
+// The constraint that does so is named: the controllers that are cluster-admin may use all of them, and OpenShift would give these "anyuid",
+// which it prefers and which sets none of what is taken out.
 func (d *draft) applyClusterType() error {
 	if d.cluster.Type != openshift {
 		return nil
@@ -20,6 +29,9 @@ func (d *draft) applyClusterType() error {
 		delete(w.pod, "securityContext")
 		unstructured.RemoveNestedField(w.manager, "securityContext", "seccompProfile")
 		unstructured.RemoveNestedField(w.manager, "securityContext", "runAsNonRoot")
+		if err := w.setPodMetadata("annotations", requiredSCC, restrictedV2); err != nil {
+			return d.broken(w.file, err)
+		}
 	}
 	for _, o := range d.objects {
 		if o.GetKind() == "Namespace" {

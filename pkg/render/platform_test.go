@@ -77,6 +77,65 @@ func TestPlatformTypeIsADefault(t *testing.T) {
 		if found == tc.constraint || err != nil {
 			t.Errorf("%s: the pods' security context is there: %t, %v", tc.reason, found, err)
 		}
+		if got := constraintOf(t, set, "source-controller"); (got == "restricted-v2") != tc.constraint {
+			t.Errorf("%s: the pods require the constraint %q", tc.reason, got)
+		}
+	}
+}
+
+// constraintOf reads which of OpenShift's constraints the pods of a controller require.
+func constraintOf(t *testing.T, set *Set, deployment string) string {
+	t.Helper()
+	o, found := objectOf(set, "Deployment", deployment)
+	if !found {
+		t.Fatalf("no Deployment %s", deployment)
+	}
+	constraint, _, err := unstructured.NestedString(o.Object, "spec", "template", "metadata", "annotations", "openshift.io/required-scc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return constraint
+}
+
+// TestEveryControllerIsConfinedOnOpenShift, those of shards as well: OpenShift would admit the pods of those that are cluster-admin, with
+// nothing set, under "anyuid".
+func TestEveryControllerIsConfinedOnOpenShift(t *testing.T) {
+	t.Parallel()
+	eachRelease(t, func(t *testing.T, tree fs.FS, release string) {
+		t.Helper()
+		set, err := Platform{Type: openshift}.Render(tree, release, everything(tree, release))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range set.Objects {
+			if o.GetKind() != "Deployment" {
+				continue
+			}
+			if got := constraintOf(t, set, o.GetName()); got != "restricted-v2" {
+				t.Errorf("%s requires the constraint %q", o.GetName(), got)
+			}
+		}
+	})
+}
+
+// TestPatchesChooseTheConstraint: another one, or the one that OpenShift prefers.
+func TestPatchesChooseTheConstraint(t *testing.T) {
+	for patch, want := range map[string]string{
+		`{spec: {template: {metadata: {annotations: {openshift.io/required-scc: nonroot-v2}}}}}`: "nonroot-v2",
+		`{spec: {template: {metadata: {annotations: {openshift.io/required-scc: null}}}}}`:       "",
+	} {
+		i := instance()
+		i.Spec.Kustomize = &v1.Kustomize{Patches: []kustomize.Patch{{Patch: patch, Target: &kustomize.Selector{Kind: "Deployment", Name: "kustomize-controller"}}}}
+		set, err := Platform{Type: openshift}.Render(fixture(), "v2.9.0", i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := constraintOf(t, set, "kustomize-controller"); got != want {
+			t.Errorf("patched to %q, the pods require the constraint %q", want, got)
+		}
+		if got := constraintOf(t, set, "source-controller"); got != "restricted-v2" {
+			t.Errorf("not patched, the pods require the constraint %q", got)
+		}
 	}
 }
 

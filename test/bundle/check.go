@@ -175,9 +175,14 @@ func checkMetadata(b *Bundle) []string {
 	return f
 }
 
+// OpenShiftSince returns the versions of OpenShift from one on that have a catalog, oldest first.
+func OpenShiftSince(oldest string) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(openShift)), func(version string) bool { return version < oldest })
+}
+
 // openShift maps each version of OpenShift to the Kubernetes in it.
 var openShift = map[string]string{
-	"v4.16": "1.29.0", "v4.17": "1.30.0", "v4.18": "1.31.0", "v4.19": "1.32.0", "v4.20": "1.33.0", "v4.21": "1.34.0",
+	"v4.16": "1.29.0", "v4.17": "1.30.0", "v4.18": "1.31.0", "v4.19": "1.32.0", "v4.20": "1.33.0", "v4.21": "1.34.0", "v4.22": "1.35.0",
 }
 
 func checkVersions(b *Bundle) []string {

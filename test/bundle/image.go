@@ -3,6 +3,7 @@ package bundle
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,7 +18,8 @@ import (
 )
 
 // Image makes the image of the bundle in a folder, the one that bundle.Dockerfile describes: its files, and its annotations as labels. The same files
-// give the same digest.
+// give the same digest for ever: a catalog names published bundles by the digests of their files. So nothing is compressed, which every version of
+// a library does in its own way.
 func Image(dir string) (v1.Image, error) {
 	b, err := Load(dir)
 	if err != nil {
@@ -27,7 +29,8 @@ func Image(dir string) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("packing the bundle %q: %w", dir, err)
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }, tarball.WithMediaType(types.OCILayer))
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
+		tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.NoCompression))
 	if err != nil {
 		return nil, fmt.Errorf("packing the bundle %q: %w", dir, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,6 +63,27 @@ func TestTheSameBundleIsTheSameImage(t *testing.T) {
 	}
 	if len(slices.Compact(digests)) != 1 {
 		t.Errorf("two images of one bundle differ: %v", digests)
+	}
+}
+
+// TestTheImageOfABundleIsTheSameForEver: catalogs of later releases name published images by digests that are computed from the files. A toolchain or
+// a library that changes this digest has to be kept from it.
+func TestTheImageOfABundleIsTheSameForEver(t *testing.T) {
+	image, err := bundle.Image(folder(t, map[string]string{
+		"manifests/a.clusterserviceversion.yaml": "apiVersion: operators.coreos.com/v1alpha1\nkind: ClusterServiceVersion\nmetadata:\n  name: a.v0.1.0\n",
+		"metadata/annotations.yaml":              "annotations:\n  " + `operators.operatorframework.io.bundle.package.v1` + ": a\n",
+		"tests/scorecard/config.yaml":            strings.Repeat("# a file that would be compressed\n", 1000),
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "sha256:49c4c1ddc5c67a0adc3888cae2e5a00af967e362c06cba7c17664004d48db6af"
+	if digest.String() != want {
+		t.Errorf("the digest is %s, want %s", digest, want)
 	}
 }
 

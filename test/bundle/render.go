@@ -2,12 +2,19 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/flux-autopilot/flux-operator/test/testbed/image"
 	"github.com/flux-autopilot/flux-operator/test/testbed/registry"
@@ -22,6 +29,9 @@ type Renderer struct {
 	OPM string
 	// Bundles are folders with bundles, by the image reference that the template has for them.
 	Bundles map[string]string
+	// Released is the folder of the bundles that were published before, each in a folder named after its version, the tag of its image without
+	// the v. Before the first release there is none. Optional.
+	Released string
 }
 
 // Render returns the catalog that a template describes. The bundles are published in a registry that lives as long as the call, and appear in the
@@ -41,11 +51,12 @@ func (r Renderer) Render(ctx context.Context, template string) ([]byte, error) {
 }
 
 func (r Renderer) render(ctx context.Context, source []byte, addr string) ([]byte, error) {
+	folders, err := r.folders(source)
+	if err != nil {
+		return nil, err
+	}
 	text, names := string(source), []string{}
-	for name, dir := range r.Bundles {
-		if !strings.Contains(text, "image: "+name+"\n") {
-			return nil, fmt.Errorf("publishing the bundle %q: the template does not have it", name)
-		}
+	for name, dir := range folders {
 		local, pinned, err := publish(ctx, name, dir, addr)
 		if err != nil {
 			return nil, err
@@ -58,6 +69,72 @@ func (r Renderer) render(ctx context.Context, source []byte, addr string) ([]byt
 		return nil, err
 	}
 	return []byte(strings.NewReplacer(names...).Replace(string(rendered))), nil
+}
+
+// folders returns the folder of each bundle that the template names. opm reads nothing but the registry of the run: what is in none of them cannot
+// be in the catalog.
+func (r Renderer) folders(template []byte) (map[string]string, error) {
+	var parsed struct {
+		Entries []struct {
+			Schema string `json:"schema"`
+			Image  string `json:"image"`
+		} `json:"entries"`
+	}
+	if err := yaml.Unmarshal(template, &parsed); err != nil {
+		return nil, fmt.Errorf("reading the template of the catalog: %w", err)
+	}
+	released, err := r.released()
+	if err != nil {
+		return nil, err
+	}
+	folders, given := map[string]string{}, maps.Clone(r.Bundles)
+	for _, entry := range parsed.Entries {
+		if entry.Schema != "olm.bundle" {
+			continue
+		}
+		version := versionIn(entry.Image)
+		before, isReleased := released[version]
+		dir, isGiven := given[entry.Image]
+		switch {
+		case isReleased && isGiven:
+			return nil, fmt.Errorf("publishing the bundle %q: %q is released and cannot be made anew; begin the next version", entry.Image, before)
+		case !isReleased && !isGiven:
+			return nil, fmt.Errorf("publishing the bundle %q: the template names it and nobody has it; keep the bundle that was released in %q",
+				entry.Image, filepath.Join(cmp.Or(r.Released, "the folder of released bundles"), version))
+		}
+		folders[entry.Image] = cmp.Or(before, dir)
+		delete(released, version)
+		delete(given, entry.Image)
+	}
+	if left := slices.Sorted(maps.Keys(given)); len(left) > 0 {
+		return nil, fmt.Errorf("publishing the bundle %q: the template does not have it", left[0])
+	}
+	if left := slices.Sorted(maps.Keys(released)); len(left) > 0 {
+		return nil, fmt.Errorf("publishing the bundle in %q: the template does not have the version %q", released[left[0]], left[0])
+	}
+	return folders, nil
+}
+
+// released are the folders of the bundles that were published before, by version.
+func (r Renderer) released() (map[string]string, error) {
+	if r.Released == "" {
+		return map[string]string{}, nil
+	}
+	entries, err := os.ReadDir(r.Released)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the bundles that were released: %w", err)
+	}
+	found := map[string]string{}
+	for _, entry := range entries {
+		found[entry.Name()] = filepath.Join(r.Released, entry.Name())
+	}
+	return found, nil
+}
+
+// versionIn reads the version in the tag of a bundle's image.
+func versionIn(image string) string {
+	_, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+	return strings.TrimPrefix(tag, "v")
 }
 
 // publish puts a bundle into the registry of the run and returns its reference there, and the one by digest under its own name.

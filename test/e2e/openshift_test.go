@@ -28,7 +28,8 @@ const (
 
 // securityContextConstraint does to the pods of Flux's namespace what OpenShift's constraint "restricted-v2" does to those of ordinary
 // service accounts: it fills in the namespace's user and group and the runtime's filter of system calls where a pod does not say it, and
-// refuses pods that say something else. SELinux is left out: this machine may not have it.
+// refuses pods that say something else. Pods of service accounts that may use "anyuid" are left as they are, for OpenShift prefers that
+// one, unless they require restricted-v2. SELinux is left out: this machine may not have it.
 const securityContextConstraint = `
 apiVersion: admissionregistration.k8s.io/%[1]s
 kind: MutatingAdmissionPolicy
@@ -39,6 +40,12 @@ spec:
   matchConstraints:
     namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[2]s}}
     resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+  matchConditions:
+  - name: no-other-constraint
+    expression: |
+      object.metadata.?annotations["openshift.io/required-scc"].orValue("") == "restricted-v2" ||
+      !authorizer.serviceAccount("%[2]s", object.spec.?serviceAccountName.orValue("default"))
+        .group("security.openshift.io").resource("securitycontextconstraints").name("anyuid").check("use").allowed()
   mutations:
   - patchType: ApplyConfiguration
     applyConfiguration:
@@ -73,6 +80,12 @@ spec:
   matchConstraints:
     namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[2]s}}
     resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+  matchConditions:
+  - name: no-other-constraint
+    expression: |
+      object.metadata.?annotations["openshift.io/required-scc"].orValue("") == "restricted-v2" ||
+      !authorizer.serviceAccount("%[2]s", object.spec.?serviceAccountName.orValue("default"))
+        .group("security.openshift.io").resource("securitycontextconstraints").name("anyuid").check("use").allowed()
   validations:
   - expression: object.spec.securityContext.fsGroup == %[3]d
     message: "restricted-v2: .spec.securityContext.fsGroup is not an allowed group"
@@ -128,6 +141,15 @@ func onOpenShift() {
 		err := tryPod(ctx, elsewhere)
 		Expect(apierrors.IsInvalid(err) || apierrors.IsForbidden(err)).To(BeTrue(), "%v", err)
 		Expect(err).To(MatchError(ContainSubstring("restricted-v2: .spec.securityContext.fsGroup")))
+	})
+
+	It("would leave those that are cluster-admin as they are, and then refuse them", func(ctx context.Context) {
+		confined := get(ctx, key("source-controller"), &appsv1.Deployment{}).Spec.Template.Spec
+		confined.SecurityContext = nil
+		confined.Containers[0].SecurityContext.RunAsNonRoot, confined.Containers[0].SecurityContext.SeccompProfile = nil, nil
+		must(tryPod(ctx, confined))
+		confined.ServiceAccountName, confined.DeprecatedServiceAccount = "kustomize-controller", ""
+		Expect(tryPod(ctx, confined)).To(MatchError(And(ContainSubstring("violates PodSecurity"), ContainSubstring("runAsNonRoot"))))
 	})
 
 	It("runs as the user that the platform chooses, on a volume", func(ctx context.Context) {

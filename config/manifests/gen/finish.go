@@ -36,6 +36,7 @@ func (o options) finish(root, bundle, dockerfile string) error {
 	}
 	for _, step := range []func() error{
 		func() error { return csv.describe(additions, o.image) },
+		func() error { return csv.describeFields(filepath.Join(bundle, "manifests")) },
 		func() error { return csv.setImages(images) },
 		func() error { return csv.setRelease(release) },
 		func() error { return csv.confine(filepath.Join(bundle, "manifests")) },
@@ -101,10 +102,11 @@ func readAdditions(dir string) (additions, error) {
 	if err != nil {
 		return additions{}, err
 	}
-	// In the order in which they are offered: the console fills its form from the first of a kind.
+	// In the order in which they are offered: the console fills its form from the first of a kind. It creates what it offers, and whoever creates
+	// an object with a part of spec.cluster is noted for the default of its type: none of them has one, so that OpenShift is found out.
 	files := []string{
 		filepath.Join(dir, "examples", "fluxinstance.yaml"),
-		filepath.Join(dir, "..", "samples", "fluxcd_v1_fluxinstance.yaml"),
+		filepath.Join(dir, "examples", "fluxinstance-sync.yaml"),
 		filepath.Join(dir, "examples", "fluxreport.yaml"),
 	}
 	examples := make([]map[string]any, 0, len(files))

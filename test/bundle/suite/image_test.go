@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
@@ -233,6 +234,43 @@ func TestDockerfiles(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestTheCatalogNamesTheBundleThatIsPublished compares what make catalog wrote with what make bundle-image made.
+func TestTheCatalogNamesTheBundleThatIsPublished(t *testing.T) {
+	file, err := os.Open(inCheckout(t, "dist", "catalog", "flux-operator", "catalog.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	catalog, err := bundle.ReadCatalog(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := bundle.Load(inCheckout(t, "dist", "bundle"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := os.ReadFile(inCheckout(t, "dist", "bundle-image.ref"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, digest, _ := strings.Cut(strings.TrimSpace(string(ref)), "@")
+	repository, _, _ := strings.Cut(name, ":v")
+	if got, want := catalog.Bundles[made.CSV.Name], repository+"@"+digest; got != want {
+		t.Errorf("the catalog names %q, and %q is published", got, want)
+	}
+	index, err := layout.ImageIndexFromPath(inCheckout(t, "dist", "bundle-image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(manifest.Manifests) != 1 || manifest.Manifests[0].Digest.String() != digest {
+		t.Errorf("dist/bundle-image has %v, and %s is published", manifest.Manifests, digest)
 	}
 }
 

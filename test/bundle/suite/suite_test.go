@@ -90,7 +90,8 @@ func TestValidatorsFail(t *testing.T) {
 	t.Errorf("an icon of a wrong type is taken: %v", found)
 }
 
-// TestTheVersionBeforeLeadsToTheNext renders a catalog of two versions, as the next release will have it.
+// TestTheVersionBeforeLeadsToTheNext renders a catalog of two versions, as the next release will have it: the one before is in the folder of the
+// released bundles.
 func TestTheVersionBeforeLeadsToTheNext(t *testing.T) {
 	ctx := t.Context()
 	opm := build(ctx, t, "opm")
@@ -113,8 +114,11 @@ entries:
 	if err := os.WriteFile(template, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := bundle.Renderer{OPM: opm, Bundles: map[string]string{
-		"example.com/flux-operator-bundle:v0.1.0": changed(t, before, before),
+	released := t.TempDir()
+	if err := os.Rename(changed(t, before, before), filepath.Join(released, "0.1.0")); err != nil {
+		t.Fatal(err)
+	}
+	r := bundle.Renderer{OPM: opm, Released: released, Bundles: map[string]string{
 		"example.com/flux-operator-bundle:v0.1.1": next(t, before, after),
 	}}
 	rendered, err := r.Render(ctx, template)

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flux-autopilot/flux-operator/test/bundle"
+	"github.com/flux-autopilot/flux-operator/test/testbed/image"
 )
 
 // catalogFile is the one file of a catalog.
@@ -35,7 +36,7 @@ func main() {
 
 func command() *cobra.Command {
 	root := &cobra.Command{Use: "bundle", Short: "Judge bundles and catalogs", SilenceUsage: true}
-	root.AddCommand(validateCommand(), scorecardCommand(), catalogCommand(), graphCommand(), preflightCommand())
+	root.AddCommand(validateCommand(), scorecardCommand(), imageCommand(), catalogCommand(), graphCommand(), preflightCommand())
 	return root
 }
 
@@ -145,7 +146,34 @@ func catalogCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&r.OPM, "opm", "opm", "path of opm")
 	cmd.Flags().StringToStringVar(&r.Bundles, "bundle", nil, "IMAGE=FOLDER of a bundle that the template names; may be repeated")
+	cmd.Flags().StringVar(&r.Released, "released", "", "folder of the bundles that were published before, each in a folder named after its version")
 	cmd.Flags().StringVar(&out, "out", "dist/catalog/flux-operator", "folder to write")
+	return cmd
+}
+
+func imageCommand() *cobra.Command {
+	var ref, out string
+	cmd := &cobra.Command{
+		Use: "image DIR", Short: "Make the image of a bundle as an OCI layout, the one that a catalog of it names, and print its reference", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			made, err := bundle.Image(args[0])
+			if err != nil {
+				return err
+			}
+			digest, err := made.Digest()
+			if err != nil {
+				return fmt.Errorf("reading the digest of the image of the bundle: %w", err)
+			}
+			if err := image.SaveOCILayout(made, ref, out); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s@%s\n", ref, digest)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&ref, "ref", "", "full name of the image: host/path:tag")
+	cmd.Flags().StringVar(&out, "out", "dist/bundle-image", "folder to write")
+	cobra.CheckErr(cmd.MarkFlagRequired("ref"))
 	return cmd
 }
 
@@ -173,11 +201,11 @@ func graphCommand() *cobra.Command {
 }
 
 func preflightCommand() *cobra.Command {
-	var program, image, dir string
+	var program, layout, dir string
 	cmd := &cobra.Command{
 		Use: "preflight", Short: "Run the checks of openshift-preflight on an image and a bundle, without a cluster", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			verdicts, err := bundle.Preflight(cmd.Context(), program, image, dir)
+			verdicts, err := bundle.Preflight(cmd.Context(), program, layout, dir)
 			if err != nil {
 				return err
 			}
@@ -197,7 +225,7 @@ func preflightCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&program, "preflight", "preflight", "path of preflight")
-	cmd.Flags().StringVar(&image, "image", "dist/image", "folder with the OCI layout of the image")
+	cmd.Flags().StringVar(&layout, "image", "dist/image", "folder with the OCI layout of the image")
 	cmd.Flags().StringVar(&dir, "bundle", "dist/bundle", "folder with the bundle")
 	return cmd
 }

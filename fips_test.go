@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -28,15 +30,27 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// freeAddress returns an address of this machine that nobody listens on.
-func freeAddress(t *testing.T) string {
+// listen opens a port that is none of those that the system gives to outgoing connections, which might take it before somebody else can open it again.
+func listen(t *testing.T) net.Listener {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, ports, attempts = 20_000, 10_000, 100
+	for range attempts {
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(ports)))
+		if err == nil {
+			return listener
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatalf("found no free port from %d on in %d attempts", first, attempts)
+	return nil
+}
+
+// freeAddresses returns two addresses of this machine that nobody listens on.
+func freeAddresses(t *testing.T) (one, other string) {
+	t.Helper()
+	a, b := listen(t), listen(t) // both at once, so that they differ
+	defer a.Close()
+	defer b.Close()
+	return a.Addr().String(), b.Addr().String()
 }
 
 // cluster starts an API server with the definitions of the operator and returns a file that leads to it.
@@ -88,7 +102,7 @@ func TestTheOperatorRunsInFIPSMode(t *testing.T) {
 	kubeconfig := cluster(t)
 	for _, mode := range []string{"on", "only"} {
 		t.Run(mode, func(t *testing.T) {
-			metrics, health := freeAddress(t), freeAddress(t)
+			metrics, health := freeAddresses(t)
 			log := startOperator(t, kubeconfig, mode, "--metrics-addr", metrics, "--health-addr", health, "--storage-path", t.TempDir(),
 				"--artifact-cache-path", t.TempDir(), "--enable-leader-election=false")
 			said := make(chan bool, 1)

@@ -251,12 +251,12 @@ var _ = Describe("Apply over immutable fields", func() {
 	It("recreates what holds nothing", func(ctx SpecContext) {
 		w := newWorld(ctx)
 		app := w.deployment("app")
-		service := w.object("apiVersion: v1\nkind: Service\nmetadata: {name: app}\nspec: {ports: [{port: 80}], clusterIP: 10.0.0.66}")
+		service := w.object("apiVersion: v1\nkind: Service\nmetadata: {name: app}\nspec: {ports: [{port: 80}], clusterIP: 10.0.0.6}")
 		_, observed := w.mustApply(ctx, nil, app, service)
 		old := w.live(ctx, app)
 		Expect(unstructured.SetNestedField(app.Object, "other", selector...)).To(Succeed())
 		Expect(unstructured.SetNestedField(app.Object, "other", template...)).To(Succeed())
-		Expect(unstructured.SetNestedField(service.Object, "10.0.0.77", "spec", "clusterIP")).To(Succeed())
+		Expect(unstructured.SetNestedField(service.Object, "10.0.0.7", "spec", "clusterIP")).To(Succeed())
 
 		actions, _ := w.mustApply(ctx, observed, app, service)
 		Expect(actions).To(Equal(map[string]apply.Action{"Deployment/app": apply.Created, "Service/app": apply.Created}))

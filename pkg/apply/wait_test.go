@@ -32,10 +32,11 @@ func (w *world) waitInBackground(ctx context.Context, objects ...*unstructured.U
 }
 
 const (
-	// prompt is what follows an event, on a machine of any speed. What comes by a retry or an interval comes later.
-	prompt = 5 * time.Second
+	// prompt is by when what follows an event has happened, on a machine of any speed. A wait looks at nothing from time to time: what misses an event
+	// goes on until its deadline.
+	prompt = 20 * time.Second
 	// enough is a deadline by which a wait has seen how things are.
-	enough = 2 * time.Second
+	enough = 5 * time.Second
 )
 
 // watching waits until n watches have been opened.
@@ -166,6 +167,7 @@ metadata: {name: data}
 spec: {accessModes: [ReadWriteOnce], storageClassName: slow, resources: {requests: {storage: 1Gi}}}
 `)
 		w.mustApply(ctx, nil, crd, thing, refused, failing, fine, claim)
+		served(ctx, thing)
 		setStatus(ctx, w.live(ctx, thing), map[string]any{"observedGeneration": int64(1), "conditions": []any{
 			map[string]any{"type": "Reconciling", "status": "True", "reason": "ProgressingWithRetry", "message": "checkout failed"},
 			map[string]any{"type": "Ready", "status": "False", "reason": "GitOperationFailed", "message": "authentication required"},

@@ -116,7 +116,7 @@ func TestDeadlineOfTheCallerRules(t *testing.T) {
 			close(ended)
 		})
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // the request arrives before
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // the request arrives before
 	defer cancel()
 	if _, err := h.source(t, "latest").Resolve(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a registry that hangs: %v", err)

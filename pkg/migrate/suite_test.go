@@ -74,6 +74,7 @@ type world struct {
 	ns       string
 	migrator *migrate.Migrator
 	traffic  *traffic
+	client   client.Client
 }
 
 func newWorld(ctx context.Context) *world {
@@ -83,9 +84,10 @@ func newWorld(ctx context.Context) *world {
 	w := &world{ns: ns.Name, traffic: &traffic{}}
 	cfg := rest.CopyConfig(clusterCfg)
 	cfg.Wrap(w.traffic.around)
-	c, err := client.New(cfg, client.Options{})
+	var err error
+	w.client, err = client.New(cfg, client.Options{})
 	Expect(err).NotTo(HaveOccurred())
-	w.migrator = migrate.New(c, migrate.Options{Settle: 100 * time.Millisecond})
+	w.migrator = migrate.New(w.client, migrate.Options{Settle: 100 * time.Millisecond})
 	return w
 }
 
@@ -200,7 +202,7 @@ func storeIn(ctx context.Context, crd *unstructured.Unstructured, version string
 }
 
 // applyAs applies an object as a manager does that owns it.
-func applyAs(ctx context.Context, manager string, obj *unstructured.Unstructured) error {
+func applyAs(ctx context.Context, manager string, obj *unstructured.Unstructured, opts ...client.PatchOption) error {
 	body, err := json.Marshal(obj.Object)
 	if err != nil {
 		return err
@@ -209,7 +211,7 @@ func applyAs(ctx context.Context, manager string, obj *unstructured.Unstructured
 	target.SetGroupVersionKind(obj.GroupVersionKind())
 	target.SetName(obj.GetName())
 	target.SetNamespace(obj.GetNamespace())
-	return admin.Patch(ctx, target, client.RawPatch(types.ApplyPatchType, body), client.FieldOwner(manager), client.ForceOwnership)
+	return admin.Patch(ctx, target, client.RawPatch(types.ApplyPatchType, body), append(opts, client.FieldOwner(manager), client.ForceOwnership)...)
 }
 
 // get reads an object in a version.

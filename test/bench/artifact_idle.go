@@ -180,9 +180,9 @@ func (w *wire) join(ctx context.Context, client net.Conn, address string) {
 	w.pour(server, client)
 }
 
-// pour counts while it copies: connections are kept open between requests.
+// pour counts while it copies, since connections are kept open between requests, and before anybody can have what it counts.
 func (w *wire) pour(to io.Writer, from io.Reader) {
-	_, _ = io.Copy(io.MultiWriter(to, counter{&w.bytes}), from) // an end is an end
+	_, _ = io.Copy(io.MultiWriter(counter{&w.bytes}, to), from) // an end is an end
 }
 
 // counter counts what is written to it.

@@ -74,9 +74,6 @@ func StartPrometheus(ctx context.Context, s *site.Site, options PrometheusOption
 	if err != nil {
 		return nil, err
 	}
-	if p.address, err = freeAddress(ctx); err != nil {
-		return nil, err
-	}
 	if p.processes, err = process.NewGroup(p.dir); err != nil {
 		return nil, err
 	}
@@ -91,7 +88,11 @@ func (p *Prometheus) start(ctx context.Context, program string) error {
 	if err := p.Follow(ctx); err != nil {
 		return err
 	}
-	err := p.processes.Start(process.Spec{Name: "prometheus", Path: program, Args: []string{
+	var err error
+	if p.address, err = freeAddress(ctx); err != nil { // at last, before somebody else is given it
+		return err
+	}
+	err = p.processes.Start(process.Spec{Name: "prometheus", Path: program, Args: []string{
 		"--config.file=" + filepath.Join(p.dir, "prometheus.yaml"), "--storage.tsdb.path=" + filepath.Join(p.dir, "data"),
 		"--web.listen-address=" + p.address, "--query.lookback-delta=1m",
 	}})

@@ -22,8 +22,8 @@ const (
 	artifactPath = "flux/distribution"
 	// lookInterval is how often the operator looks at the registry.
 	lookInterval = 2 * time.Second
-	// noticeLimit bounds the way from a push to the first object of a roll-out: the interval, and a pass on a busy machine.
-	noticeLimit = lookInterval + 8*time.Second
+	// noticeLimit bounds the way from a push to the first object of a roll-out. It takes the interval and a pass; how long it took is printed.
+	noticeLimit = installLimit
 )
 
 // hub is a registry of this machine, outside of the cluster's network.

@@ -147,7 +147,7 @@ func checkArtifact(instance *v1.FluxInstance, digest, key string) {
 	Expect(instance.Status.LastArtifactRevision).To(Equal(digest))
 }
 
-// rollsOut waits until the operator works on a revision, which has to be soon, and tells how long it took.
+// rollsOut waits until the operator works on a revision, and tells how long it took.
 func rollsOut(ctx context.Context, revision string) {
 	GinkgoHelper()
 	published := time.Now()
@@ -183,7 +183,7 @@ func generationOf(ctx context.Context, controller string) int64 {
 	return get(ctx, key(controller), &appsv1.Deployment{}).Generation
 }
 
-// onlyRestarts waits until a controller was rolled out, which has to begin soon, and checks that the others were left alone. The generation is that from
+// onlyRestarts waits until a controller was rolled out, tells how soon that began, and checks that the others were left alone. The generation is that from
 // before there was something to roll out.
 func onlyRestarts(ctx context.Context, controller string, generation int64, before map[string]string) {
 	GinkgoHelper()

@@ -20,8 +20,9 @@ import (
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
-// coolDown is for how long the operator under test leaves contested objects alone at first.
-const coolDown = 6 * time.Second
+// coolDown is for how long the operator under test leaves contested objects alone at first: longer than a pass that was asked for, and than it takes to
+// see that nothing is sent, on a busy machine.
+const coolDown = 15 * time.Second
 
 // contend changes the label x of source-controller again and again, until the returned function is called.
 func contend() (stop func()) {

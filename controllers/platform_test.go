@@ -51,12 +51,15 @@ func installOpenShift(ctx context.Context, files ...string) {
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func(ctx context.Context) {
 		Expect(envtest.UninstallCRDs(testEnv.Config, options)).To(Succeed())
+		asking := newPlatform(nil).API
 		Eventually(func(g Gomega) {
 			list := &apiextensionsv1.CustomResourceDefinitionList{}
 			g.Expect(k8s.List(ctx, list)).To(Succeed())
 			for _, definition := range list.Items {
 				g.Expect(definition.Spec.Group).NotTo(HaveSuffix("openshift.io"))
 			}
+			// The API server goes on to tell of the group for a moment.
+			g.Expect(asking.Get().AbsPath("/apis/" + render.OpenShiftGroup).Do(ctx).Error()).To(MatchError(apierrors.IsNotFound, "IsNotFound"))
 		}).WithContext(ctx).WithTimeout(soon).WithPolling(tick).Should(Succeed())
 	})
 }

@@ -94,10 +94,12 @@ var _ = Describe("The distribution artifact", Ordered, func() {
 		kept string // what the registry holds, for a registry that comes back
 	)
 
-	serve := func(ctx context.Context, addr string) *registry.Server {
+	serve := func(ctx context.Context, addr string) (server *registry.Server) {
 		GinkgoHelper()
-		server, err := registry.Serve(ctx, registry.Options{Addr: addr, Dir: kept})
-		Expect(err).NotTo(HaveOccurred())
+		Eventually(func() (err error) { // an address that it had before may serve as the near end of somebody's connection meanwhile
+			server, err = registry.Serve(ctx, registry.Options{Addr: addr, Dir: kept})
+			return err
+		}, soon, tick).Should(Succeed())
 		return server
 	}
 

@@ -56,10 +56,10 @@ var _ = Describe("Fields that others manage", Ordered, func() {
 			Expect(k8s.Patch(ctx, deployment, client.StrategicMergeFrom(base), client.FieldOwner("recommender"))).To(Succeed())
 		}
 		memory := resource.MustParse("3Gi")
+		before := requests.sent.Load()
 		set(func(d *appsv1.Deployment) {
 			d.Spec.Template.Spec.Containers[0].Resources.Limits[corev1.ResourceMemory] = memory
 		})
-		before := requests.sent.Load()
 		Eventually(func() int64 { return requests.sent.Load() - before }, soon, tick).Should(BeNumerically(">=", 2), "a look at what was changed")
 		becomeAvailable(ctx)
 		expectReady(ctx)

@@ -30,24 +30,27 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// freeAddresses returns addresses of this machine that nobody listens on. Their ports are none that the system gives to outgoing connections, which might
-// take them before the operator does.
-func freeAddresses(t *testing.T) (metrics, health string) {
+// listen opens a port that is none of those that the system gives to outgoing connections, which might take it before somebody else can open it again.
+func listen(t *testing.T) net.Listener {
 	t.Helper()
 	const first, ports, attempts = 20_000, 10_000, 100
-	var found []string
 	for range attempts {
 		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(ports)))
-		if err != nil {
-			continue
-		}
-		defer listener.Close() // when both are found, so that they differ
-		if found = append(found, listener.Addr().String()); len(found) == 2 {
-			return found[0], found[1]
+		if err == nil {
+			return listener
 		}
 	}
-	t.Fatalf("found no two ports from %d on that nobody listens on, in %d attempts", first, attempts)
-	return "", ""
+	t.Fatalf("found no free port from %d on in %d attempts", first, attempts)
+	return nil
+}
+
+// freeAddresses returns two addresses of this machine that nobody listens on.
+func freeAddresses(t *testing.T) (one, other string) {
+	t.Helper()
+	a, b := listen(t), listen(t) // both at once, so that they differ
+	defer a.Close()
+	defer b.Close()
+	return a.Addr().String(), b.Addr().String()
 }
 
 // cluster starts an API server with the definitions of the operator and returns a file that leads to it.

@@ -44,7 +44,7 @@ func reporting() {
 	It("tells what runs, and counts exactly", func(ctx context.Context) {
 		fluxReady(ctx, ofSync("Kustomization"))
 		handled(ctx, ofSync("Kustomization"))
-		reports(ctx, soonLimit, "the report to be whole", func(spec *v1.FluxReportSpec) error {
+		reports(ctx, "the report to be whole", func(spec *v1.FluxReportSpec) error {
 			if len(spec.Stale) > 0 {
 				return fmt.Errorf("these parts are old: %+v", spec.Stale)
 			}
@@ -114,7 +114,7 @@ func reporting() {
 				Target: &kustomize.Selector{Kind: "Deployment", Name: "helm-controller"},
 			}}}
 		})
-		reports(ctx, soonLimit, "the report to name the image", func(spec *v1.FluxReportSpec) error {
+		reports(ctx, "the report to name the image", func(spec *v1.FluxReportSpec) error {
 			i := slices.IndexFunc(spec.ComponentsStatus, func(c v1.FluxComponentStatus) bool { return c.Name == "helm-controller" })
 			if i < 0 || spec.ComponentsStatus[i].Ready || !strings.Contains(spec.ComponentsStatus[i].Cause, "ImagePull") {
 				return fmt.Errorf("it has %+v", spec.ComponentsStatus)
@@ -131,7 +131,7 @@ func reporting() {
 		Expect(printed.Spec.ComponentsStatus).NotTo(BeEmpty())
 
 		asInReadme(ctx)
-		reports(ctx, soonLimit, "all controllers to be ready again", func(spec *v1.FluxReportSpec) error {
+		reports(ctx, "all controllers to be ready again", func(spec *v1.FluxReportSpec) error {
 			for _, component := range spec.ComponentsStatus {
 				if !component.Ready || component.Cause != "" {
 					return fmt.Errorf("%+v", component)
@@ -149,9 +149,9 @@ func fluxReport(ctx context.Context) *v1.FluxReport {
 }
 
 // reports waits until the report says something.
-func reports(ctx context.Context, limit time.Duration, what string, check func(*v1.FluxReportSpec) error) {
+func reports(ctx context.Context, what string, check func(*v1.FluxReportSpec) error) {
 	GinkgoHelper()
-	eventually(ctx, limit, what, func(ctx context.Context) error {
+	eventually(ctx, soonLimit, what, func(ctx context.Context) error {
 		found := &v1.FluxReport{}
 		if err := here.Client.Get(ctx, key(v1.DefaultInstanceName), found); err != nil {
 			return err
@@ -181,7 +181,7 @@ func (s subject) told(ctx context.Context, what string, check func(*v1.FluxRepor
 		return nil
 	})
 	inMetrics := time.Since(changed)
-	reports(ctx, soonLimit, "the report to say that "+nameOf(obj)+" is "+what, check)
+	reports(ctx, "the report to say that "+nameOf(obj)+" is "+what, check)
 	inReport := time.Since(changed)
 	GinkgoWriter.Printf("%s is %s: told in metrics after %d ms and in the report after %d ms\n", nameOf(obj), what, inMetrics.Milliseconds(), inReport.Milliseconds())
 	return inReport
@@ -202,7 +202,7 @@ func (s subject) fails(ctx context.Context) time.Duration {
 	must(here.Client.Create(ctx, obj))
 	DeferCleanup(func(ctx context.Context) {
 		must(here.Delete(ctx, soonLimit, obj))
-		reports(ctx, soonLimit, "the report to forget "+nameOf(obj), func(spec *v1.FluxReportSpec) error {
+		reports(ctx, "the report to forget "+nameOf(obj), func(spec *v1.FluxReportSpec) error {
 			return errors.Join(same(failingIn(spec, obj) == nil, true), counted(ctx, spec))
 		})
 		Expect(seriesOf(s.scrape(ctx), obj)).To(BeEmpty())

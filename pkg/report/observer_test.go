@@ -195,6 +195,54 @@ var _ = Describe("an observer behind a bad wire", func() {
 		exactly(observer, 0)
 	})
 
+	It("reads everything at once where the API server forgets what it began to list", func(ctx context.Context) {
+		wire, cfg := wired()
+		wire.answering(func(rw http.ResponseWriter, r *http.Request) bool {
+			switch query := r.URL.Query(); {
+			case query.Get("sendInitialEvents") != "":
+				refusal(rw, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
+			case query.Get("continue") != "":
+				refusal(rw, http.StatusGone, metav1.StatusReasonExpired, "The provided continue parameter is too old to display a consistent list result.")
+			default:
+				return false
+			}
+			return true
+		})
+		each(pageSize+20, func(i int) error {
+			created := object(kustomizeV1, "Kustomization", fmt.Sprintf("k%d", i))
+			created.Object["spec"] = map[string]any{"suspend": true}
+			return admin.Create(ctx, created)
+		})
+		observer := observe(cfg, ObserverOptions{})
+		exactly(observer, pageSize+20)
+	})
+
+	It("tells a refusal in the words of the API server", func(ctx context.Context) {
+		wire, cfg := wired()
+		const path = "/apis/" + kustomizeV1 + "/kustomizations"
+		refused := func(code int, reason metav1.StatusReason, message string) {
+			wire.answering(func(rw http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == path {
+					refusal(rw, code, reason, message)
+				}
+				return r.URL.Path == path
+			})
+		}
+		const forbidden = `kustomizations.kustomize.toolkit.fluxcd.io is forbidden: User "operator" cannot list resource "kustomizations" in API group "kustomize.toolkit.fluxcd.io" at the cluster scope`
+		refused(http.StatusForbidden, metav1.StatusReasonForbidden, forbidden)
+		observer := observe(cfg, ObserverOptions{})
+		problem := func() string {
+			for i := range observer.Snapshot().Kinds {
+				return observer.Snapshot().Kinds[i].problem(time.Now())
+			}
+			return ""
+		}
+		Eventually(problem).Should(Equal(`listing "` + path + `": ` + forbidden))
+		const conversion = `conversion webhook for kustomize.toolkit.fluxcd.io/v1beta2, Kind=Kustomization failed: Post "https://convert.flux-system.svc:443/": no endpoints available for service "convert"`
+		refused(http.StatusInternalServerError, metav1.StatusReasonInternalError, conversion)
+		Eventually(problem).Should(Equal(`listing "` + path + `": ` + conversion))
+	})
+
 	It("bears with an API server that starts, and tells that it cannot see", func(ctx context.Context) {
 		wire, cfg := wired()
 		observer := observe(cfg, ObserverOptions{})

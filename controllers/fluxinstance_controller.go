@@ -52,6 +52,8 @@ type FluxInstanceReconciler struct {
 	ArtifactChanged <-chan event.GenericEvent
 	// Facts are what preflight needs to know of the cluster.
 	Facts preflight.Facts
+	// Server tells the version of the API server, in the place of what Facts say. Optional.
+	Server *APIServer
 	// Watchdog hears of every pass.
 	Watchdog *Watchdog
 	// Jitter is the fraction by which intervals are lengthened at random, from 0 to 1. Optional.

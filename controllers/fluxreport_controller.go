@@ -29,7 +29,7 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/report"
 )
 
-// DefaultReportingInterval is how often a report looks at what no watch tells: the nodes and the entitlement.
+// DefaultReportingInterval is how often a report looks at what no watch tells: the API server's version, the nodes and the entitlement.
 const DefaultReportingInterval = 5 * time.Minute
 
 // gathering is how long changes are gathered before a report is written: so often is one written at most while everything changes.
@@ -57,11 +57,11 @@ type FluxReportReconciler struct {
 	Namespace string
 	// Operator is what the report says of the operator.
 	Operator v1.OperatorInfo
-	// Cluster is what the report says of the cluster, but for the number of nodes.
-	Cluster v1.ClusterInfo
+	// Server tells the version of the API server.
+	Server *APIServer
 	// Platform finds out what kind of cluster this is. Optional.
 	Platform *Platform
-	// Interval is how often nodes and entitlement are looked at, DefaultReportingInterval for 0. An annotation of the report has the last word.
+	// Interval is how often version, nodes and entitlement are looked at, DefaultReportingInterval for 0. An annotation of the report has the last word.
 	Interval time.Duration
 
 	components atomic.Pointer[[]report.Component]

@@ -88,7 +88,7 @@ func families(wanted []string) map[string]*family {
 		}))
 	}
 	add(v1.FluxInstanceKind, "flux_instance_info", "A FluxInstance and its state, with the value 1.", url("registry"), revision)
-	add("ResourceSet", "flux_resourceset_info", "A ResourceSet and its state, with the value 1.",
+	add(resourceSet, "flux_resourceset_info", "A ResourceSet and its state, with the value 1.",
 		shared("resources", func(_ string, o *record) string { return strconv.Itoa(int(o.resources)) }), revision)
 	add("ResourceSetInputProvider", "flux_resourcesetinputprovider_info", "A ResourceSetInputProvider and its state, with the value 1.", url("url"))
 	add("", "flux_resource_info", "An object of Flux and its state, with the value 1.", revision, url("url"),

@@ -88,9 +88,13 @@ func (f *feed[T]) watch(ctx context.Context, options metav1.ListOptions) (watch.
 		limit += time.Duration(*options.TimeoutSeconds) * time.Second
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
+	alarm := time.AfterFunc(f.silence, cancel) // a watch may hang before it is open
 	options.Watch = true
 	body, err := f.open(ctx, &options)
 	if err != nil {
+		if !alarm.Stop() {
+			err = fmt.Errorf("the API server said nothing for %s", f.silence)
+		}
 		cancel()
 		if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) { // a new list follows at once
 			f.failed("watching", err)
@@ -100,8 +104,8 @@ func (f *feed[T]) watch(ctx context.Context, options metav1.ListOptions) (watch.
 	if options.SendInitialEvents == nil {
 		f.attempted(nil)
 	}
-	events := &stream[T]{ctx: ctx, cancel: cancel, body: body, json: json.NewDecoder(body), read: f.read, silence: f.silence}
-	events.alarm = time.AfterFunc(f.silence, cancel)
+	events := &stream[T]{ctx: ctx, cancel: cancel, body: body, json: json.NewDecoder(body), read: f.read, silence: f.silence, alarm: alarm}
+	alarm.Reset(f.silence)
 	return watch.NewStreamWatcherWithLogger(klog.FromContext(ctx), events, apierrors.NewClientErrorReporter(http.StatusInternalServerError, "get", "ClientWatchDecoding")), nil
 }
 

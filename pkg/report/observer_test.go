@@ -140,6 +140,26 @@ var _ = Describe("an observer behind a bad wire", func() {
 		Expect(wire.reads.Load()).To(Equal(reads))
 	})
 
+	It("notices a watch that does not open", func(ctx context.Context) {
+		wire, cfg := wired()
+		observer := observe(cfg, ObserverOptions{Silence: 1500 * time.Millisecond})
+		churn(ctx, 0)
+		exactly(observer, n*2/3)
+		wire.answering(func(_ http.ResponseWriter, r *http.Request) bool {
+			query := r.URL.Query()
+			hangs := query.Get("watch") != "" && query.Get("sendInitialEvents") == ""
+			if hangs {
+				<-r.Context().Done()
+			}
+			return hangs
+		})
+		wire.cut()
+		churn(ctx, n)
+		Eventually(func() string { return observer.Snapshot().Kinds[0].Problem }).Should(ContainSubstring("the API server said nothing for 1.5s"))
+		wire.refuse.Store(nil)
+		exactly(observer, 2*n*2/3)
+	})
+
 	It("reads all objects again when the API server forgot where it was", func(ctx context.Context) {
 		wire, cfg := wired()
 		observer := observe(cfg, ObserverOptions{})

@@ -30,7 +30,8 @@ type CollectorOptions struct {
 	// Labels are those of the metrics of single objects that are wanted. Nil stands for all; kind, name and exported_namespace are there always, for
 	// without them two objects would be one.
 	Labels []string
-	// MaxSeries is how many series of single objects a scrape holds at most. The objects that are ready go without first. DefaultMaxSeries for 0.
+	// MaxSeries is how many series of single objects a scrape holds at most. The objects that are ready go without first, and the FluxInstance
+	// last. DefaultMaxSeries for 0.
 	MaxSeries int
 }
 

@@ -150,6 +150,10 @@ func TestCollectBounded(t *testing.T) {
 	if !slices.Contains(lines, want) {
 		t.Errorf("%s is not among\n%s", want, strings.Join(only(lines, "flux_operator_series_dropped"), "\n"))
 	}
+	fewest := scrape(t, NewCollector(observerOf(t, r), CollectorOptions{MaxSeries: 1}))
+	if len(only(fewest, "flux_instance_info")) != 1 || len(only(fewest, "flux_resource_info")) != 0 {
+		t.Errorf("the only series is not that of the instance, which is ready: %s", strings.Join(fewest, "\n"))
+	}
 	if again := scrape(t, NewCollector(observerOf(t, r), CollectorOptions{MaxSeries: 15})); cmp.Diff(lines, again) != "" {
 		t.Errorf("other objects have series in another scrape: %s", cmp.Diff(lines, again))
 	}

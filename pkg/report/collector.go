@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -153,8 +154,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		set(c.newer, number(upgrade.Running != upgrade.Available))
 	}
 	snapshot := c.observer.Snapshot()
-	observed := func(health Health, apiVersion, kind string) {
-		set(c.observed, number(health.Observed && health.Failing.IsZero()), apiVersion, kind)
+	now := time.Now()
+	observed := func(health Health, apiVersion, kind string) { // as the report says it
+		set(c.observed, number(health.problem(now) == ""), apiVersion, kind)
 	}
 	if snapshot.Definitions != (Health{}) { // a replica that does not lead looks for none
 		observed(snapshot.Definitions, "apiextensions.k8s.io/v1", "CustomResourceDefinition")

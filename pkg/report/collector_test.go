@@ -193,6 +193,8 @@ func TestCollectBlind(t *testing.T) {
 		{"", Health{}},
 		{series + " 0", Health{Failing: time.Now(), Problem: "forbidden"}},
 		{series + " 1", Health{Observed: true}},
+		{series + " 1", Health{Observed: true, Failing: time.Now(), Problem: "restarts"}}, // the report does not tell of it either
+		{series + " 0", Health{Observed: true, Failing: time.Now().Add(-patience), Problem: "restarts"}},
 	} {
 		if c.health != (Health{}) {
 			o.store.sought(byLabel, func(Health) Health { return c.health })

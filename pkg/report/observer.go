@@ -236,7 +236,10 @@ func (s *definitionStore) Replace(objects []any, _ string) error {
 			s.observer.gone(name)
 		}
 	}
-	s.observer.store.sought(s.from, func(Health) Health { return Health{Observed: true} })
+	s.observer.store.sought(s.from, func(h Health) Health {
+		h.Observed = true
+		return h
+	})
 	return nil
 }
 

@@ -263,6 +263,45 @@ var _ = Describe("an observer behind a bad wire", func() {
 		Eventually(problem).Should(Equal(`listing "` + path + `": ` + conversion))
 	})
 
+	It("tells all the time that it may list and not watch, and goes on listing", func(ctx context.Context) {
+		wire, cfg := wired()
+		const path = "/apis/" + kustomizeV1 + "/kustomizations"
+		var lists atomic.Int64
+		wire.answering(func(rw http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != path || r.URL.Query().Get("watch") == "" {
+				if r.URL.Path == path {
+					lists.Add(1)
+				}
+				return false
+			}
+			refusal(rw, http.StatusForbidden, metav1.StatusReasonForbidden, "kustomizations is forbidden: cannot watch")
+			return true
+		})
+		churn(ctx, 0)
+		observer := observe(cfg, ObserverOptions{})
+		health := func() Health {
+			for i := range observer.Snapshot().Kinds {
+				return observer.Snapshot().Kinds[i].Health
+			}
+			return Health{}
+		}
+		Eventually(func(g Gomega) {
+			g.Expect(health().Observed).To(BeTrue())
+			g.Expect(health().Failing).NotTo(BeZero())
+		}).Should(Succeed())
+		since := health().Failing
+		churn(ctx, n)
+		before := lists.Load()
+		Eventually(func(g Gomega) {
+			g.Expect(health().Failing).To(Equal(since), "a list does not make a watch")
+			g.Expect(health().Problem).To(ContainSubstring("cannot watch"))
+			g.Expect(lists.Load()).To(BeNumerically(">=", before+2))
+		}).Should(Succeed())
+		Expect(observer.Snapshot().Kinds[0].Len()).To(Equal(2 * n * 2 / 3))
+		wire.refuse.Store(nil)
+		exactly(observer, 2*n*2/3)
+	})
+
 	It("bears with an API server that starts, and tells that it cannot see", func(ctx context.Context) {
 		wire, cfg := wired()
 		observer := observe(cfg, ObserverOptions{})

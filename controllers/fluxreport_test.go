@@ -139,6 +139,30 @@ var _ = Describe("a FluxReport", func() {
 			soon, tick).Should(Succeed())
 	})
 
+	It("says when it was written last", func(ctx context.Context) {
+		DeferCleanup(startReporter())
+		ready := func(g Gomega) *metav1.Condition {
+			condition := apimeta.FindStatusCondition(reported(g, ctx).Status.Conditions, "Ready")
+			g.Expect(condition).NotTo(BeNil())
+			return condition
+		}
+		Eventually(func(g Gomega) { g.Expect(ready(g).Status).To(Equal(metav1.ConditionTrue)) }, soon, tick).Should(Succeed())
+		base := reported(Default, ctx)
+		aged := base.DeepCopy()
+		aged.Status.Conditions[0].LastTransitionTime = metav1.NewTime(time.Now().Add(-48 * time.Hour))
+		Expect(k8s.Status().Patch(ctx, aged, client.MergeFrom(base))).To(Succeed())
+		deployment := controllerSelecting("source-controller", "")
+		Expect(k8s.Create(ctx, deployment)).To(Succeed())
+		DeferCleanup(func(ctx context.Context) { Expect(k8s.Delete(ctx, deployment)).To(Succeed()) })
+		Eventually(func(g Gomega) {
+			found := reported(g, ctx)
+			g.Expect(found.Spec.ComponentsStatus).To(HaveLen(1))
+			condition := ready(g)
+			g.Expect(condition.ObservedGeneration).To(Equal(found.Generation))
+			g.Expect(condition.LastTransitionTime.Time).To(BeTemporally("~", time.Now(), time.Minute))
+		}, soon, tick).Should(Succeed())
+	})
+
 	It("tells of an API server that was upgraded, and of one that does not say", func(ctx context.Context) {
 		var api upgraded
 		api.become("v1.35.1")
@@ -167,7 +191,9 @@ var _ = Describe("a FluxReport", func() {
 	})
 
 	It("stays as it is while it is disabled, and the metrics go on", func(ctx context.Context) {
-		reporter, stop := runReporter()
+		var api upgraded
+		api.become("v1.36.3")
+		reporter, stop := runReporter(api.wrap)
 		DeferCleanup(stop)
 		Eventually(func(g Gomega) { g.Expect(reported(g, ctx).Spec.ComponentsStatus).To(BeEmpty()) }, soon, tick).Should(Succeed())
 		annotate := func(value string) {
@@ -184,7 +210,20 @@ var _ = Describe("a FluxReport", func() {
 		Eventually(reporter.Components, soon, tick).Should(ConsistOf(HaveField("Ready", true)))
 		Expect(reported(Default, ctx).Spec.ComponentsStatus).To(BeEmpty())
 
+		By("asking it for something that it answers once it is not disabled any more")
+		asked := api.asked.Load()
+		request := `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"then"}}}`
+		Expect(k8s.Patch(ctx, reported(Default, ctx), client.RawPatch(apitypes.MergePatchType, []byte(request)))).To(Succeed())
+		Expect(k8s.Patch(ctx, deployment, client.RawPatch(apitypes.MergePatchType, []byte(`{"spec":{"replicas":3}}`)))).To(Succeed())
+		Eventually(reporter.Components, soon, tick).Should(ConsistOf(HaveField("Ready", false)))
+		Expect(api.asked.Load()).To(Equal(asked))
+
 		annotate("null")
-		Eventually(func(g Gomega) { g.Expect(reported(g, ctx).Spec.ComponentsStatus).To(HaveLen(1)) }, soon, tick).Should(Succeed())
+		Eventually(func(g Gomega) {
+			found := reported(g, ctx)
+			g.Expect(found.Spec.ComponentsStatus).To(HaveLen(1))
+			g.Expect(found.Status.LastHandledReconcileAt).To(Equal("then"))
+		}, soon, tick).Should(Succeed())
+		Expect(api.asked.Load()).To(BeNumerically(">", asked))
 	})
 })

@@ -68,13 +68,6 @@ func (s *APIServer) judge(ctx context.Context) (string, error) {
 	return s.judged, nil
 }
 
-// version is what was found last, without asking: empty when nobody asked yet.
-func (s *APIServer) version() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known.ServerVersion
-}
-
 func (s *APIServer) ask(ctx context.Context) (v1.ClusterInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, platformTimeout)
 	defer cancel()

@@ -50,9 +50,8 @@ type FluxInstanceReconciler struct {
 	Artifacts *Artifacts
 	// ArtifactChanged is told of an instance whose artifact changed.
 	ArtifactChanged <-chan event.GenericEvent
-	// Facts are what preflight needs to know of the cluster.
-	Facts preflight.Facts
-	// Server tells the version of the API server, in the place of what Facts say. Optional.
+	// Facts are what preflight needs to know of the cluster. Server is optional, and has the last word on its version.
+	Facts  preflight.Facts
 	Server *APIServer
 	// Watchdog hears of every pass.
 	Watchdog *Watchdog

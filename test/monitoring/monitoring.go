@@ -22,7 +22,7 @@ type Rule struct {
 	// For is how long it has to be so.
 	For string `json:"for,omitempty"`
 	// KeepFiringFor is how long it fires on when it is not so any more.
-	KeepFiringFor string `json:"keep_firing_for,omitempty"`
+	KeepFiringFor string `json:"keep_firing_for,omitempty"` //nolint:tagliatelle // as Prometheus calls it
 	// Labels are those that the alert has besides what the query gives.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations are what people read.

@@ -66,7 +66,7 @@ func (c *config) bind(fs *pflag.FlagSet) {
 	c.tls.bind(fs)
 	fs.StringSliceVar(&c.metricsLabels, "metrics-labels", nil, "labels wanted on the metrics of single Flux objects, besides kind, name and exported_namespace; all by default")
 	fs.IntVar(&c.metricsMaxSeries, "metrics-max-series", report.DefaultMaxSeries, "how many series of single Flux objects a scrape holds at most; those that are ready are left out first, and counted")
-	fs.DurationVar(&c.reportingInterval, "reporting-interval", controllers.DefaultReportingInterval, "how often the FluxReport looks at what cannot be watched: nodes and entitlement")
+	fs.DurationVar(&c.reportingInterval, "reporting-interval", controllers.DefaultReportingInterval, "how often the FluxReport looks at what cannot be watched: the version of the API server, nodes and entitlement")
 	fs.StringVar(&c.eventsAddr, "events-addr", controllers.AutomaticEventsAddress, "URL that events are forwarded to; auto is the notification-controller that the instance installs, none forwards nothing")
 	fs.StringVar(&c.healthAddr, "health-addr", ":8081", "address of the /healthz and /readyz probes")
 	fs.StringVar(&c.pprofAddr, "pprof-addr", "", "address of Go's profiling endpoint, for example localhost:6060; off when empty")

@@ -17,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -126,10 +125,6 @@ func newApplier(direct client.WithWatch, c *config) *apply.Applier {
 
 // addControllers constructs the rooms and hands them to the controllers, and adds the probes.
 func addControllers(mgr ctrl.Manager, direct client.WithWatch, c *config) error {
-	cluster, err := describeCluster(mgr)
-	if err != nil {
-		return err
-	}
 	artifacts, err := newArtifacts(direct, c)
 	if err != nil {
 		return err
@@ -153,7 +148,8 @@ func addControllers(mgr ctrl.Manager, direct client.WithWatch, c *config) error 
 		Recorder:        notifier,
 		Artifacts:       artifacts,
 		ArtifactChanged: changed,
-		Facts:           preflight.Facts{KubernetesVersion: cluster.ServerVersion, OperatorNamespace: c.namespace},
+		Facts:           preflight.Facts{OperatorNamespace: c.namespace},
+		Server:          controllers.NewAPIServer(platform.API),
 		Watchdog:        watchdog,
 		Jitter:          jitter,
 
@@ -165,7 +161,7 @@ func addControllers(mgr ctrl.Manager, direct client.WithWatch, c *config) error 
 	if err := errors.Join(instances.SetupWithManager(mgr, backoff), poller.SetupWithManager(mgr, backoff), mgr.Add(definitions), mgr.Add(notifier), mgr.Add(console)); err != nil {
 		return err
 	}
-	return errors.Join(addReport(mgr, c, direct, instances, cluster), addProbes(mgr, watchdog))
+	return errors.Join(addReport(mgr, c, direct, instances), addProbes(mgr, watchdog))
 }
 
 // newArtifacts opens the cache of pulled distributions, which needs a folder that can be written to.
@@ -186,19 +182,6 @@ func newArtifacts(reader client.Client, c *config) (*controllers.Artifacts, erro
 		RootCache: filepath.Join(c.artifactCachePath, "sigstore"),
 		UserAgent: "flux-operator/" + VERSION,
 	}, nil
-}
-
-// describeCluster asks the API server once; a cluster that is upgraded restarts or reconnects the operator anyway.
-func describeCluster(mgr ctrl.Manager) (v1.ClusterInfo, error) {
-	c, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-	if err != nil {
-		return v1.ClusterInfo{}, fmt.Errorf("making the discovery client: %w", err)
-	}
-	info, err := c.ServerVersion()
-	if err != nil {
-		return v1.ClusterInfo{}, fmt.Errorf("asking for the version of the API server: %w", err)
-	}
-	return v1.ClusterInfo{ServerVersion: info.GitVersion, Platform: info.Platform}, nil
 }
 
 // addProbes makes /healthz fail when a reconcile loop is stuck, and /readyz succeed only once the caches are filled.

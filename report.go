@@ -33,7 +33,7 @@ func (c *config) reportCache() cache.Options {
 func whole(in any) (any, error) { return in, nil }
 
 // addReport constructs the observer of Flux's objects, the controller that reports on them, and the metrics of them.
-func addReport(mgr ctrl.Manager, c *config, reader client.Reader, instances *controllers.FluxInstanceReconciler, cluster v1.ClusterInfo) error {
+func addReport(mgr ctrl.Manager, c *config, reader client.Reader, instances *controllers.FluxInstanceReconciler) error {
 	observer, err := report.NewObserver(mgr.GetConfig(), mgr.GetHTTPClient(), report.ObserverOptions{})
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func addReport(mgr ctrl.Manager, c *config, reader client.Reader, instances *con
 	operator := v1.OperatorInfo{APIVersion: v1.GroupVersion.String(), Version: VERSION, Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	reports := &controllers.FluxReportReconciler{
 		Client: mgr.GetClient(), Reader: reader, Observer: observer, Applier: instances.Applier, Platform: instances.Platform,
-		Namespace: c.namespace, Operator: operator, Cluster: cluster, Interval: c.reportingInterval,
+		Namespace: c.namespace, Operator: operator, Server: instances.Server, Interval: c.reportingInterval,
 	}
 	collector := report.NewCollector(observer, report.CollectorOptions{
 		Operator: operator, Components: reports.Components, Upgrade: reports.Upgrade, Labels: c.metricsLabels, MaxSeries: c.metricsMaxSeries,

@@ -12,16 +12,24 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/render"
 )
 
-// facts returns what is known of the cluster, with the volume claims as they are when the set may change them, and with the rights that are
-// missing while nothing is installed.
+// facts returns what is known of the cluster, with its version, the rights that are missing while nothing is installed, and the volume claims as
+// they are now, when the set may change something: for what was applied before nobody is asked, and it is not judged by them.
 func (r *FluxInstanceReconciler) facts(ctx context.Context, instance *v1.FluxInstance, set *render.Set) (preflight.Facts, error) {
 	facts := r.Facts
+	if set.Revision.String() == instance.Status.LastAppliedRevision {
+		return facts, nil
+	}
 	var err error
 	if facts.Forbidden, err = r.forbidden(ctx, instance, set); err != nil {
 		return facts, err
 	}
+	if r.Server != nil {
+		if facts.KubernetesVersion, err = r.Server.judge(ctx); err != nil {
+			return facts, err
+		}
+	}
 	claims := ofKind(set.Objects, "PersistentVolumeClaim")
-	if len(claims) == 0 || set.Revision.String() == instance.Status.LastAppliedRevision {
+	if len(claims) == 0 {
 		return facts, nil
 	}
 	if facts.Claims, err = r.Applier.Read(ctx, claims); err != nil {
@@ -31,11 +39,13 @@ func (r *FluxInstanceReconciler) facts(ctx context.Context, instance *v1.FluxIns
 }
 
 // forbidden names a cluster role of the set that the operator may not change, empty where it may. The operator has its rights in the cluster by
-// name, and the names end with the namespace, so that one of them tells of all. It is asked while nothing is owned: what is written into the
-// inventory has to be deleted before the instance can go, and that would be forbidden as well.
+// name, and the names end with the namespace, so that one of them tells of all; those that it comes with are for v1.DefaultNamespace, where nobody is
+// asked. It is asked while nothing is owned: what is written into the inventory has to be deleted before the instance can go, and that would be
+// forbidden as well.
 func (r *FluxInstanceReconciler) forbidden(ctx context.Context, instance *v1.FluxInstance, set *render.Set) (string, error) {
 	roles := ofKind(set.Objects, "ClusterRole")
-	if len(roles) == 0 || instance.Status.Inventory != nil && len(instance.Status.Inventory.Entries) > 0 {
+	owns := instance.Status.Inventory != nil && len(instance.Status.Inventory.Entries) > 0
+	if len(roles) == 0 || owns || instance.Namespace == v1.DefaultNamespace {
 		return "", nil
 	}
 	name := roles[0].GetName()

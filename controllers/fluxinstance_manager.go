@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -57,7 +58,7 @@ func (r *FluxInstanceReconciler) SetupWithManager(mgr ctrl.Manager, backoff Back
 		return fmt.Errorf("building the FluxInstance controller: %w", err)
 	}
 	instance := client.ObjectKey{Namespace: r.Facts.OperatorNamespace, Name: v1.DefaultInstanceName}
-	if err := r.followAuthorities(mgr, c, instance); err != nil {
+	if err := errors.Join(r.followAuthorities(mgr, c, instance), r.followServer(c, instance)); err != nil {
 		return err
 	}
 	r.owned = ownedObjects{cache: ownedCache, start: func(kind *metav1.PartialObjectMetadata) error {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -29,7 +30,7 @@ import (
 	"github.com/flux-autopilot/flux-operator/pkg/report"
 )
 
-// DefaultReportingInterval is how often a report looks at what no watch tells: the nodes and the entitlement.
+// DefaultReportingInterval is how often a report looks at what no watch tells: the API server's version, the nodes and the entitlement.
 const DefaultReportingInterval = 5 * time.Minute
 
 // gathering is how long changes are gathered before a report is written: so often is one written at most while everything changes.
@@ -57,11 +58,11 @@ type FluxReportReconciler struct {
 	Namespace string
 	// Operator is what the report says of the operator.
 	Operator v1.OperatorInfo
-	// Cluster is what the report says of the cluster, but for the number of nodes.
-	Cluster v1.ClusterInfo
+	// Server tells the version of the API server.
+	Server *APIServer
 	// Platform finds out what kind of cluster this is. Optional.
 	Platform *Platform
-	// Interval is how often nodes and entitlement are looked at, DefaultReportingInterval for 0. An annotation of the report has the last word.
+	// Interval is how often version, nodes and entitlement are looked at, DefaultReportingInterval for 0. An annotation of the report has the last word.
 	Interval time.Duration
 
 	components atomic.Pointer[[]report.Component]
@@ -163,7 +164,7 @@ func (r *FluxReportReconciler) Reconcile(ctx context.Context, req ctrl.Request) 
 		return ctrl.Result{RequeueAfter: readingPause}, nil
 	}
 	asked, requested := meta.ReconcileAnnotationValue(current.Annotations)
-	requested = requested && asked != current.Status.LastHandledReconcileAt
+	requested = requested && asked != current.Status.LastHandledReconcileAt && !current.IsDisabled() // what is disabled answers later
 	interval := current.IntervalOr(r.interval())
 	in := r.inputs(ctx, interval, requested)
 	if in.Components.Err == nil {
@@ -235,7 +236,12 @@ func (r *FluxReportReconciler) conclude(ctx context.Context, written *v1.FluxRep
 	base := written.DeepCopy()
 	condition := report.Condition(&written.Spec)
 	condition.ObservedGeneration = written.Generation
+	before := apimeta.FindStatusCondition(base.Status.Conditions, condition.Type)
 	apimeta.SetStatusCondition(&written.Status.Conditions, condition)
+	if before != nil && before.ObservedGeneration != condition.ObservedGeneration {
+		// Readers take this time for that of the report, as kubectl does in its table: Ready says something new of another content.
+		apimeta.FindStatusCondition(written.Status.Conditions, condition.Type).LastTransitionTime = metav1.Now()
+	}
 	if asked != "" {
 		written.Status.LastHandledReconcileAt = asked
 	}

@@ -58,16 +58,19 @@ type slowFacts struct {
 	vendor  string
 }
 
-// readSlow counts the nodes, and looks at the type of the cluster and for the entitlement.
+// readSlow looks at the version of the API server and the type of the cluster, counts the nodes, and looks for the entitlement.
 func (r *FluxReportReconciler) readSlow(ctx context.Context, now time.Time) slowFacts {
 	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
 	defer cancel()
-	found := slowFacts{at: now, cluster: report.Read[v1.ClusterInfo]{Value: r.Cluster}}
-	found.cluster.Value.Nodes, found.cluster.Err = r.countNodes(ctx)
+	found := slowFacts{at: now}
+	var unasked, uncounted, untyped error
+	found.cluster.Value, unasked = r.Server.Look(ctx)
+	found.cluster.Value.Nodes, uncounted = r.countNodes(ctx)
 	if r.Platform != nil {
-		_, err := r.Platform.Type(ctx)
-		found.cluster.Value.Type, found.cluster.Err = r.Platform.Known(), errors.Join(found.cluster.Err, err)
+		_, untyped = r.Platform.Type(ctx)
+		found.cluster.Value.Type = r.Platform.Known()
 	}
+	found.cluster.Err = errors.Join(unasked, uncounted, untyped)
 	secret := &corev1.Secret{}
 	err := r.Reader.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: entitlementName}, secret)
 	if err == nil {

@@ -6,10 +6,11 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
 	appsv1 "k8s.io/api/apps/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	apitypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -54,7 +55,7 @@ func runReporter(wires ...transport.WrapperFunc) (reporter *controllers.FluxRepo
 	reporter = &controllers.FluxReportReconciler{
 		Client: mgr.GetClient(), Reader: writer, Observer: observer, Applier: apply.New(writer, apply.Options{}), Namespace: namespace,
 		Operator: v1.OperatorInfo{APIVersion: v1.GroupVersion.String(), Version: "1.2.3", Platform: "linux/amd64"},
-		Cluster:  v1.ClusterInfo{ServerVersion: "v1.36.3", Platform: "linux/amd64"},
+		Server:   newAPIServer(mgr.GetConfig()),
 	}
 	Expect(reporter.SetupWithManager(mgr, controllers.Backoff{Min: 50 * time.Millisecond, Max: time.Second})).To(Succeed())
 	done := make(chan error, 1)
@@ -83,7 +84,8 @@ var _ = Describe("a FluxReport", func() {
 			found := reported(g, ctx)
 			g.Expect(found.Spec.Distribution.Status).To(Equal("Not Installed"))
 			g.Expect(found.Spec.Operator.Version).To(Equal("1.2.3"))
-			g.Expect(found.Spec.Cluster.ServerVersion).To(Equal("v1.36.3"))
+			g.Expect(found.Spec.Cluster.ServerVersion).To(HavePrefix("v1."))
+			g.Expect(found.Spec.Cluster.Platform).To(HavePrefix("linux/"))
 			ready := apimeta.FindStatusCondition(found.Status.Conditions, "Ready")
 			g.Expect(ready).NotTo(BeNil())
 			g.Expect(ready.Status).To(Equal(metav1.ConditionTrue), ready.Message)
@@ -119,7 +121,7 @@ var _ = Describe("a FluxReport", func() {
 		stranger.Labels = nil
 		Expect(k8s.Create(ctx, stranger)).To(Succeed())
 		DeferCleanup(func(ctx context.Context) { Expect(k8s.Delete(ctx, stranger)).To(Succeed()) })
-		Expect(k8s.Patch(ctx, deployment, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":null}}`)))).To(Succeed())
+		Expect(k8s.Patch(ctx, deployment, client.RawPatch(apitypes.MergePatchType, []byte(`{"metadata":{"labels":null}}`)))).To(Succeed())
 		components := func(g Gomega) []v1.FluxComponentStatus { return reported(g, ctx).Spec.ComponentsStatus }
 		Eventually(components, soon, tick).Should(BeEmpty(), "no instance owns it")
 		instance := newInstance(nil)
@@ -137,14 +139,67 @@ var _ = Describe("a FluxReport", func() {
 			soon, tick).Should(Succeed())
 	})
 
+	It("says when it was written last", func(ctx context.Context) {
+		DeferCleanup(startReporter())
+		ready := func(g Gomega) *metav1.Condition {
+			condition := apimeta.FindStatusCondition(reported(g, ctx).Status.Conditions, "Ready")
+			g.Expect(condition).NotTo(BeNil())
+			return condition
+		}
+		Eventually(func(g Gomega) { g.Expect(ready(g).Status).To(Equal(metav1.ConditionTrue)) }, soon, tick).Should(Succeed())
+		base := reported(Default, ctx)
+		aged := base.DeepCopy()
+		aged.Status.Conditions[0].LastTransitionTime = metav1.NewTime(time.Now().Add(-48 * time.Hour))
+		Expect(k8s.Status().Patch(ctx, aged, client.MergeFrom(base))).To(Succeed())
+		deployment := controllerSelecting("source-controller", "")
+		Expect(k8s.Create(ctx, deployment)).To(Succeed())
+		DeferCleanup(func(ctx context.Context) { Expect(k8s.Delete(ctx, deployment)).To(Succeed()) })
+		Eventually(func(g Gomega) {
+			found := reported(g, ctx)
+			g.Expect(found.Spec.ComponentsStatus).To(HaveLen(1))
+			condition := ready(g)
+			g.Expect(condition.ObservedGeneration).To(Equal(found.Generation))
+			g.Expect(condition.LastTransitionTime.Time).To(BeTemporally("~", time.Now(), time.Minute))
+		}, soon, tick).Should(Succeed())
+	})
+
+	It("tells of an API server that was upgraded, and of one that does not say", func(ctx context.Context) {
+		var api upgraded
+		api.become("v1.35.1")
+		DeferCleanup(startReporter(api.wrap))
+		cluster := func(version string, stale types.GomegaMatcher) {
+			GinkgoHelper()
+			Eventually(func(g Gomega) {
+				found := reported(g, ctx)
+				g.Expect(found.Spec.Cluster.ServerVersion).To(Equal(version))
+				g.Expect(found.Spec.Stale).To(stale)
+			}, soon, tick).Should(Succeed())
+		}
+		cluster("v1.35.1", BeEmpty())
+		ask := func(value string) {
+			GinkgoHelper()
+			patch := `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"` + value + `"}}}`
+			Expect(k8s.Patch(ctx, reported(Default, ctx), client.RawPatch(apitypes.MergePatchType, []byte(patch)))).To(Succeed())
+		}
+		api.become("v1.36.3")
+		ask("after the upgrade")
+		cluster("v1.36.3", BeEmpty())
+
+		api.become("")
+		ask("while it is away")
+		cluster("v1.36.3", ConsistOf(And(HaveField("Part", "cluster"), HaveField("Message", ContainSubstring("version of the API server")))))
+	})
+
 	It("stays as it is while it is disabled, and the metrics go on", func(ctx context.Context) {
-		reporter, stop := runReporter()
+		var api upgraded
+		api.become("v1.36.3")
+		reporter, stop := runReporter(api.wrap)
 		DeferCleanup(stop)
 		Eventually(func(g Gomega) { g.Expect(reported(g, ctx).Spec.ComponentsStatus).To(BeEmpty()) }, soon, tick).Should(Succeed())
 		annotate := func(value string) {
 			GinkgoHelper()
 			patch := `{"metadata":{"annotations":{"` + v1.ReconcileAnnotation + `":` + value + `}}}`
-			Expect(k8s.Patch(ctx, reported(Default, ctx), client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
+			Expect(k8s.Patch(ctx, reported(Default, ctx), client.RawPatch(apitypes.MergePatchType, []byte(patch)))).To(Succeed())
 		}
 		annotate(`"disabled"`)
 		deployment := controllerSelecting("source-controller", "")
@@ -155,7 +210,20 @@ var _ = Describe("a FluxReport", func() {
 		Eventually(reporter.Components, soon, tick).Should(ConsistOf(HaveField("Ready", true)))
 		Expect(reported(Default, ctx).Spec.ComponentsStatus).To(BeEmpty())
 
+		By("asking it for something that it answers once it is not disabled any more")
+		asked := api.asked.Load()
+		request := `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"then"}}}`
+		Expect(k8s.Patch(ctx, reported(Default, ctx), client.RawPatch(apitypes.MergePatchType, []byte(request)))).To(Succeed())
+		Expect(k8s.Patch(ctx, deployment, client.RawPatch(apitypes.MergePatchType, []byte(`{"spec":{"replicas":3}}`)))).To(Succeed())
+		Eventually(reporter.Components, soon, tick).Should(ConsistOf(HaveField("Ready", false)))
+		Expect(api.asked.Load()).To(Equal(asked))
+
 		annotate("null")
-		Eventually(func(g Gomega) { g.Expect(reported(g, ctx).Spec.ComponentsStatus).To(HaveLen(1)) }, soon, tick).Should(Succeed())
+		Eventually(func(g Gomega) {
+			found := reported(g, ctx)
+			g.Expect(found.Spec.ComponentsStatus).To(HaveLen(1))
+			g.Expect(found.Status.LastHandledReconcileAt).To(Equal("then"))
+		}, soon, tick).Should(Succeed())
+		Expect(api.asked.Load()).To(BeNumerically(">", asked))
 	})
 })

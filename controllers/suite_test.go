@@ -42,7 +42,8 @@ var (
 	scheme       *runtime.Scheme
 	distribution string // where the operator under test finds its releases; a test may point it elsewhere
 	requests     requestCounter
-	platform     *controllers.Platform // what the operator under test finds out about the cluster; nothing unless a test says so
+	platform     *controllers.Platform  // what the operator under test finds out about the cluster; nothing unless a test says so
+	server       *controllers.APIServer // what it is told of the API server; what its facts say unless a test says so
 )
 
 func TestControllers(t *testing.T) {
@@ -122,6 +123,7 @@ func startOperatorAs(user *rest.Config, namespace string) (stop func()) {
 		Watchdog:        &controllers.Watchdog{},
 		CoolDown:        coolDown,
 		Platform:        platform,
+		Server:          server,
 	}
 	backoff := controllers.Backoff{Min: 50 * time.Millisecond, Max: 500 * time.Millisecond}
 	Expect(reconciler.SetupWithManager(mgr, backoff)).To(Succeed())

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -30,7 +31,8 @@ type CollectorOptions struct {
 	// Labels are those of the metrics of single objects that are wanted. Nil stands for all; kind, name and exported_namespace are there always, for
 	// without them two objects would be one.
 	Labels []string
-	// MaxSeries is how many series of single objects a scrape holds at most. The objects that are ready go without first. DefaultMaxSeries for 0.
+	// MaxSeries is how many series of single objects a scrape holds at most. The objects that are ready go without first, and the FluxInstance
+	// last. DefaultMaxSeries for 0.
 	MaxSeries int
 }
 
@@ -88,7 +90,7 @@ func families(wanted []string) map[string]*family {
 		}))
 	}
 	add(v1.FluxInstanceKind, "flux_instance_info", "A FluxInstance and its state, with the value 1.", url("registry"), revision)
-	add("ResourceSet", "flux_resourceset_info", "A ResourceSet and its state, with the value 1.",
+	add(resourceSet, "flux_resourceset_info", "A ResourceSet and its state, with the value 1.",
 		shared("resources", func(_ string, o *record) string { return strconv.Itoa(int(o.resources)) }), revision)
 	add("ResourceSetInputProvider", "flux_resourcesetinputprovider_info", "A ResourceSetInputProvider and its state, with the value 1.", url("url"))
 	add("", "flux_resource_info", "An object of Flux and its state, with the value 1.", revision, url("url"),
@@ -152,8 +154,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		set(c.newer, number(upgrade.Running != upgrade.Available))
 	}
 	snapshot := c.observer.Snapshot()
-	observed := func(health Health, apiVersion, kind string) {
-		set(c.observed, number(health.Observed && health.Failing.IsZero()), apiVersion, kind)
+	now := time.Now()
+	observed := func(health Health, apiVersion, kind string) { // as the report says it
+		set(c.observed, number(health.problem(now) == ""), apiVersion, kind)
 	}
 	if snapshot.Definitions != (Health{}) { // a replica that does not lead looks for none
 		observed(snapshot.Definitions, "apiextensions.k8s.io/v1", "CustomResourceDefinition")

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
 
 	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
@@ -148,6 +150,10 @@ func TestCollectBounded(t *testing.T) {
 	if !slices.Contains(lines, want) {
 		t.Errorf("%s is not among\n%s", want, strings.Join(only(lines, "flux_operator_series_dropped"), "\n"))
 	}
+	fewest := scrape(t, NewCollector(observerOf(t, r), CollectorOptions{MaxSeries: 1}))
+	if len(only(fewest, "flux_instance_info")) != 1 || len(only(fewest, "flux_resource_info")) != 0 {
+		t.Errorf("the only series is not that of the instance, which is ready: %s", strings.Join(fewest, "\n"))
+	}
 	if again := scrape(t, NewCollector(observerOf(t, r), CollectorOptions{MaxSeries: 15})); cmp.Diff(lines, again) != "" {
 		t.Errorf("other objects have series in another scrape: %s", cmp.Diff(lines, again))
 	}
@@ -187,6 +193,8 @@ func TestCollectBlind(t *testing.T) {
 		{"", Health{}},
 		{series + " 0", Health{Failing: time.Now(), Problem: "forbidden"}},
 		{series + " 1", Health{Observed: true}},
+		{series + " 1", Health{Observed: true, Failing: time.Now(), Problem: "restarts"}}, // the report does not tell of it either
+		{series + " 0", Health{Observed: true, Failing: time.Now().Add(-patience), Problem: "restarts"}},
 	} {
 		if c.health != (Health{}) {
 			o.store.sought(byLabel, func(Health) Health { return c.health })
@@ -194,6 +202,35 @@ func TestCollectBlind(t *testing.T) {
 		if got := strings.Join(only(scrape(t, NewCollector(o, CollectorOptions{})), "flux_kind_observed"), "\n"); got != c.want {
 			t.Errorf("%+v: got %q, want %q", c.health, got, c.want)
 		}
+	}
+}
+
+// TestCollectWhereItLeads has an observer that reaches nobody: that it watches, as the replica does that leads, shows from the start.
+func TestCollectWhereItLeads(t *testing.T) {
+	observer, err := NewObserver(&rest.Config{Host: "http://127.0.0.1:1"}, nil, ObserverOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const series = `flux_kind_observed{api_version="apiextensions.k8s.io/v1",kind="CustomResourceDefinition"} 0`
+	collector := NewCollector(observer, CollectorOptions{})
+	if got := only(scrape(t, collector), "flux_kind_observed"); len(got) != 0 {
+		t.Fatalf("got %q before it watches", got)
+	}
+	<-observer.Changes() // it was made
+	ctx, end := context.WithTimeout(t.Context(), time.Minute)
+	done := make(chan error, 1)
+	go func() { done <- observer.Start(ctx) }()
+	defer func() {
+		end()
+		<-done
+	}()
+	select {
+	case <-observer.Changes():
+	case <-ctx.Done():
+		t.Fatal(ctx.Err())
+	}
+	if got := strings.Join(only(scrape(t, collector), "flux_kind_observed"), "\n"); got != series {
+		t.Errorf("got %q, want %q", got, series)
 	}
 }
 

@@ -42,6 +42,8 @@ type feed[T any] struct {
 	attempted func(error)
 	// silence is how long a watch may say nothing before another takes its place; API servers send a bookmark each minute.
 	silence time.Duration
+	// streamed tells that what was read last came from the watch that goes on, and not from lists.
+	streamed bool
 }
 
 // run keeps a store as the resource is, until the context ends. Relists, broken and expired watches and delays are a reflector's business.
@@ -53,7 +55,7 @@ func (f *feed[T]) run(ctx context.Context, into cache.ReflectorStore) {
 		},
 		WatchFuncWithContext: f.watch,
 	}
-	reflector := cache.NewReflectorWithOptions(source, &item[T]{}, into, cache.ReflectorOptions{
+	reflector := cache.NewReflectorWithOptions(source, &item[T]{}, &fed[T]{into, f}, cache.ReflectorOptions{
 		Logger: &logger, Name: "report", TypeDescription: f.path,
 		// Short delays: what is not seen is not told.
 		Backoff: &wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Steps: 5, Cap: 8 * time.Second, Jitter: 0.5},
@@ -62,10 +64,28 @@ func (f *feed[T]) run(ctx context.Context, into cache.ReflectorStore) {
 	reflector.RunWithContext(ctx)
 }
 
+// fed hands on what a reflector reads, and tells that the resource is watched where it is by then. After lists the watch is still to be opened, which
+// may be refused.
+type fed[T any] struct {
+	cache.ReflectorStore
+
+	feed *feed[T]
+}
+
+// Replace hands on all objects.
+func (s *fed[T]) Replace(objects []any, version string) error {
+	err := s.ReflectorStore.Replace(objects, version)
+	if err == nil && s.feed.streamed {
+		s.feed.attempted(nil)
+	}
+	return err
+}
+
 // list reads a page.
 func (f *feed[T]) list(ctx context.Context, options metav1.ListOptions) (*page, error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
+	f.streamed = false
 	// The newest state: API servers ignore the size of a page when they are asked for any state.
 	options.ResourceVersion, options.ResourceVersionMatch = "", ""
 	body, err := f.open(ctx, &options)
@@ -88,20 +108,25 @@ func (f *feed[T]) watch(ctx context.Context, options metav1.ListOptions) (watch.
 		limit += time.Duration(*options.TimeoutSeconds) * time.Second
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
+	alarm := time.AfterFunc(f.silence, cancel) // a watch may hang before it is open
 	options.Watch = true
 	body, err := f.open(ctx, &options)
 	if err != nil {
+		if !alarm.Stop() {
+			err = fmt.Errorf("the API server said nothing for %s", f.silence)
+		}
 		cancel()
 		if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) { // a new list follows at once
 			f.failed("watching", err)
 		}
 		return nil, err
 	}
-	if options.SendInitialEvents == nil {
+	f.streamed = options.SendInitialEvents != nil
+	if !f.streamed {
 		f.attempted(nil)
 	}
-	events := &stream[T]{ctx: ctx, cancel: cancel, body: body, json: json.NewDecoder(body), read: f.read, silence: f.silence}
-	events.alarm = time.AfterFunc(f.silence, cancel)
+	events := &stream[T]{ctx: ctx, cancel: cancel, body: body, json: json.NewDecoder(body), read: f.read, silence: f.silence, alarm: alarm}
+	alarm.Reset(f.silence)
 	return watch.NewStreamWatcherWithLogger(klog.FromContext(ctx), events, apierrors.NewClientErrorReporter(http.StatusInternalServerError, "get", "ClientWatchDecoding")), nil
 }
 

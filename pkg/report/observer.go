@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -53,7 +55,7 @@ type kindWatch struct {
 func NewObserver(config *rest.Config, client *http.Client, options ObserverOptions) (*Observer, error) {
 	config = rest.CopyConfig(config)
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
-	config.NegotiatedSerializer = serializer.NewCodecFactory(runtime.NewScheme()).WithoutConversion()
+	config.NegotiatedSerializer = refusals()
 	if client == nil {
 		var err error
 		if client, err = rest.HTTPClientFor(config); err != nil {
@@ -70,6 +72,13 @@ func NewObserver(config *rest.Config, client *http.Client, options ObserverOptio
 	o := &Observer{client: requests, silence: options.Silence, store: newStore(), shardKey: DefaultShardKey, watches: map[string]*kindWatch{}}
 	o.store.setShardKey(DefaultShardKey)
 	return o, nil
+}
+
+// refusals decodes what an API server says instead of an answer, so that it is told in its own words. Objects are not decoded through it.
+func refusals() runtime.NegotiatedSerializer {
+	scheme := runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	return serializer.NewCodecFactory(scheme).WithoutConversion()
 }
 
 // Snapshot returns what is known at this moment. It costs nothing while nothing changes.
@@ -227,7 +236,10 @@ func (s *definitionStore) Replace(objects []any, _ string) error {
 			s.observer.gone(name)
 		}
 	}
-	s.observer.store.sought(s.from, func(Health) Health { return Health{Observed: true} })
+	s.observer.store.sought(s.from, func(h Health) Health {
+		h.Observed = true
+		return h
+	})
 	return nil
 }
 

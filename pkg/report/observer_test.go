@@ -140,6 +140,26 @@ var _ = Describe("an observer behind a bad wire", func() {
 		Expect(wire.reads.Load()).To(Equal(reads))
 	})
 
+	It("notices a watch that does not open", func(ctx context.Context) {
+		wire, cfg := wired()
+		observer := observe(cfg, ObserverOptions{Silence: 1500 * time.Millisecond})
+		churn(ctx, 0)
+		exactly(observer, n*2/3)
+		wire.answering(func(_ http.ResponseWriter, r *http.Request) bool {
+			query := r.URL.Query()
+			hangs := query.Get("watch") != "" && query.Get("sendInitialEvents") == ""
+			if hangs {
+				<-r.Context().Done()
+			}
+			return hangs
+		})
+		wire.cut()
+		churn(ctx, n)
+		Eventually(func() string { return observer.Snapshot().Kinds[0].Problem }).Should(ContainSubstring("the API server said nothing for 1.5s"))
+		wire.refuse.Store(nil)
+		exactly(observer, 2*n*2/3)
+	})
+
 	It("reads all objects again when the API server forgot where it was", func(ctx context.Context) {
 		wire, cfg := wired()
 		observer := observe(cfg, ObserverOptions{})
@@ -193,6 +213,93 @@ var _ = Describe("an observer behind a bad wire", func() {
 		Expect(pages.Load()).To(BeEquivalentTo(1))
 		Expect(admin.DeleteAllOf(ctx, object(kustomizeV1, "Kustomization", ""), client.InNamespace("default"))).To(Succeed())
 		exactly(observer, 0)
+	})
+
+	It("reads everything at once where the API server forgets what it began to list", func(ctx context.Context) {
+		wire, cfg := wired()
+		wire.answering(func(rw http.ResponseWriter, r *http.Request) bool {
+			switch query := r.URL.Query(); {
+			case query.Get("sendInitialEvents") != "":
+				refusal(rw, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
+			case query.Get("continue") != "":
+				refusal(rw, http.StatusGone, metav1.StatusReasonExpired, "The provided continue parameter is too old to display a consistent list result.")
+			default:
+				return false
+			}
+			return true
+		})
+		each(pageSize+20, func(i int) error {
+			created := object(kustomizeV1, "Kustomization", fmt.Sprintf("k%d", i))
+			created.Object["spec"] = map[string]any{"suspend": true}
+			return admin.Create(ctx, created)
+		})
+		observer := observe(cfg, ObserverOptions{})
+		exactly(observer, pageSize+20)
+	})
+
+	It("tells a refusal in the words of the API server", func(ctx context.Context) {
+		wire, cfg := wired()
+		const path = "/apis/" + kustomizeV1 + "/kustomizations"
+		refused := func(code int, reason metav1.StatusReason, message string) {
+			wire.answering(func(rw http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == path {
+					refusal(rw, code, reason, message)
+				}
+				return r.URL.Path == path
+			})
+		}
+		const forbidden = `kustomizations.kustomize.toolkit.fluxcd.io is forbidden: User "operator" cannot list resource "kustomizations" in API group "kustomize.toolkit.fluxcd.io" at the cluster scope`
+		refused(http.StatusForbidden, metav1.StatusReasonForbidden, forbidden)
+		observer := observe(cfg, ObserverOptions{})
+		problem := func() string {
+			for i := range observer.Snapshot().Kinds {
+				return observer.Snapshot().Kinds[i].problem(time.Now())
+			}
+			return ""
+		}
+		Eventually(problem).Should(Equal(`listing "` + path + `": ` + forbidden))
+		const conversion = `conversion webhook for kustomize.toolkit.fluxcd.io/v1beta2, Kind=Kustomization failed: Post "https://convert.flux-system.svc:443/": no endpoints available for service "convert"`
+		refused(http.StatusInternalServerError, metav1.StatusReasonInternalError, conversion)
+		Eventually(problem).Should(Equal(`listing "` + path + `": ` + conversion))
+	})
+
+	It("tells all the time that it may list and not watch, and goes on listing", func(ctx context.Context) {
+		wire, cfg := wired()
+		const path = "/apis/" + kustomizeV1 + "/kustomizations"
+		var lists atomic.Int64
+		wire.answering(func(rw http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != path || r.URL.Query().Get("watch") == "" {
+				if r.URL.Path == path {
+					lists.Add(1)
+				}
+				return false
+			}
+			refusal(rw, http.StatusForbidden, metav1.StatusReasonForbidden, "kustomizations is forbidden: cannot watch")
+			return true
+		})
+		churn(ctx, 0)
+		observer := observe(cfg, ObserverOptions{})
+		health := func() Health {
+			for i := range observer.Snapshot().Kinds {
+				return observer.Snapshot().Kinds[i].Health
+			}
+			return Health{}
+		}
+		Eventually(func(g Gomega) {
+			g.Expect(health().Observed).To(BeTrue())
+			g.Expect(health().Failing).NotTo(BeZero())
+		}).Should(Succeed())
+		since := health().Failing
+		churn(ctx, n)
+		before := lists.Load()
+		Eventually(func(g Gomega) {
+			g.Expect(health().Failing).To(Equal(since), "a list does not make a watch")
+			g.Expect(health().Problem).To(ContainSubstring("cannot watch"))
+			g.Expect(lists.Load()).To(BeNumerically(">=", before+2))
+		}).Should(Succeed())
+		Expect(observer.Snapshot().Kinds[0].Len()).To(Equal(2 * n * 2 / 3))
+		wire.refuse.Store(nil)
+		exactly(observer, 2*n*2/3)
 	})
 
 	It("bears with an API server that starts, and tells that it cannot see", func(ctx context.Context) {

@@ -12,6 +12,9 @@ import (
 // waiting is the reason of objects that fail because others do.
 var waiting = symbolOf(v1.ReasonDependencyNotReady)
 
+// resourceSet is a kind of the operator's group that is not among its types.
+const resourceSet = "ResourceSet"
+
 // conditionWire is a condition.
 type conditionWire struct {
 	Type    string `json:"type"`
@@ -87,6 +90,7 @@ type objectWire struct {
 	Status struct {
 		Conditions            []conditionWire `json:"conditions"`
 		LastAttemptedRevision string          `json:"lastAttemptedRevision"`
+		LastAppliedRevision   string          `json:"lastAppliedRevision"`
 		WebhookPath           string          `json:"webhookPath"`
 		Artifact              struct {
 			Revision string `json:"revision"`
@@ -114,7 +118,7 @@ func (w *objectWire) reduce(definition *Definition, shardKey string) *record {
 	found := &record{
 		key:       key{namespace: symbolOf(w.Metadata.Namespace), name: w.Metadata.Name},
 		uid:       w.Metadata.UID,
-		revision:  symbolOf(firstOf(w.Status.LastAttemptedRevision, w.Status.Artifact.Revision)),
+		revision:  symbolOf(w.revision(definition)),
 		url:       symbolOf(withoutCredentials(w.address(definition.Kind))),
 		ref:       symbolOf(w.reference()),
 		source:    symbolOf(w.source()),
@@ -155,6 +159,14 @@ func (w *objectWire) judge(found *record, kind string) {
 	if kind == "Alert" || kind == "Provider" || kind == "HelmRepository" && w.Spec.Type == "oci" {
 		found.ready = readyTrue // nothing is done for them, so no condition says it
 	}
+}
+
+// revision is what the object tried last, or fetched. A ResourceSet tells what it applied alone.
+func (w *objectWire) revision(definition *Definition) string {
+	if definition.Group == v1.Group && definition.Kind == resourceSet {
+		return w.Status.LastAppliedRevision
+	}
+	return firstOf(w.Status.LastAttemptedRevision, w.Status.Artifact.Revision)
 }
 
 // address is where the object gets its content from, or is reached at.

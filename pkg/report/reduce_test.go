@@ -74,6 +74,11 @@ func TestReduce(t *testing.T) {
 			kind: "FluxInstance", group: v1.Group, metadata: `annotations: {fluxcd.controlplane.io/reconcile: Disabled}`,
 			spec: `{distribution: {registry: r}}`, want: seen{URL: "r", Suspended: true},
 		},
+		{
+			kind: "ResourceSet", group: v1.Group, status: `{lastAppliedRevision: "sha256:a", inventory: {entries: [{id: a, v: v1}]}}`,
+			want: seen{Revision: "sha256:a", Resources: 1},
+		},
+		{kind: "Kustomization", status: `{lastAppliedRevision: before, lastAttemptedRevision: now}`, want: seen{Revision: "now"}},
 		{kind: "Kustomization", status: `{conditions: [{type: Ready, status: "True", reason: R, lastTransitionTime: nonsense}]}`, want: seen{Ready: "True", Reason: "R"}},
 		{kind: "Kustomization", status: `{conditions: [{type: Ready, status: "False", reason: R}]}`, want: seen{Ready: "False", Reason: "R"}},
 		{kind: "Kustomization", status: `{conditions: [{type: Ready, status: Unknown, reason: Progressing}]}`, want: seen{Reason: "Progressing"}},

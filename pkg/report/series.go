@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	v1 "github.com/flux-autopilot/flux-operator/apis/v1"
 )
 
 // series is an object that has a series of its own.
@@ -94,14 +96,18 @@ func (p *press) share(name *string, value string) *dto.LabelPair {
 	return pair
 }
 
-// worstFirst puts objects that are not ready before those that are, and sorts by name, so that the same ones go without in each scrape.
+// worstFirst puts objects that are not ready before those that are, and sorts by name, so that the same ones go without in each scrape. The instance
+// comes before all of them: alerts about Flux as a whole read its series.
 func worstFirst(a, b series) int {
-	return cmp.Or(cmp.Compare(rank(a.object), rank(b.object)), compareReferences(a.kind.reference(a.object), b.kind.reference(b.object)))
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), compareReferences(a.kind.reference(a.object), b.kind.reference(b.object)))
 }
 
 // rank is low for objects that somebody should look at.
-func rank(object *record) int {
+func rank(one series) int {
+	object := one.object
 	switch {
+	case one.kind.Group == v1.Group && one.kind.Kind == v1.FluxInstanceKind:
+		return -1
 	case object.failing():
 		return 0
 	case object.ready != readyTrue || object.suspended:

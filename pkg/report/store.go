@@ -265,7 +265,8 @@ func (s *store) drop(at slot, which key) {
 	}
 }
 
-// replace puts the records of a kind in the place of those that were there, all at once.
+// replace puts the records of a kind in the place of those that were there, all at once. A failure stays told until the kind is watched: lists alone
+// are late.
 func (s *store) replace(at slot, found []*record) {
 	objects := make(map[key]*record, len(found))
 	for _, object := range found {
@@ -277,6 +278,6 @@ func (s *store) replace(at slot, found []*record) {
 	if kind == nil {
 		return
 	}
-	kind.objects, kind.list, kind.health = objects, nil, Health{Observed: true}
+	kind.objects, kind.list, kind.health.Observed = objects, nil, true
 	s.touched()
 }

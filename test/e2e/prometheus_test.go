@@ -16,7 +16,7 @@ import (
 type prometheus struct{ *monitoring.Prometheus }
 
 // startPrometheus installs what of config/monitoring a cluster without the Prometheus Operator takes, and runs a Prometheus that scrapes with
-// its token. Alerts fire after two seconds; nothing else of the rules is changed.
+// its token. Alerts fire and clear after two seconds; nothing else of the rules is changed.
 func startPrometheus(ctx context.Context) prometheus {
 	GinkgoHelper()
 	remove, err := monitoring.Install(ctx, here)

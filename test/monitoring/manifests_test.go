@@ -120,7 +120,7 @@ func TestServiceMonitorMayScrape(t *testing.T) {
 }
 
 func TestPodMonitorFindsEveryController(t *testing.T) {
-	found := read[monitor](t, built(t, "config", "monitoring"), "PodMonitor/flux")
+	found := read[monitor](t, built(t, "config", "monitoring"), "PodMonitor/flux-controllers")
 	folders, err := filepath.Glob(filepath.Join(distribution(t), "flux", "v*"))
 	if err != nil || len(folders) == 0 {
 		t.Fatalf("finding releases: %d, %v", len(folders), err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"sigs.k8s.io/yaml"
 
@@ -20,6 +21,8 @@ type Rule struct {
 	Expr string `json:"expr"`
 	// For is how long it has to be so.
 	For string `json:"for,omitempty"`
+	// KeepFiringFor is how long it fires on when it is not so any more.
+	KeepFiringFor string `json:"keep_firing_for,omitempty"` //nolint:tagliatelle // as Prometheus calls it
 	// Labels are those that the alert has besides what the query gives.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations are what people read.
@@ -64,15 +67,18 @@ func Rules() (RuleFile, error) {
 	return rule.Spec, nil
 }
 
-// Impatient returns the same rules for a test on a real cluster: each alert fires after the given time instead of its own, and is looked at
-// every second. Nothing else differs.
+// Impatient returns the same rules for a test on a real cluster: each alert fires and clears after the given time instead of its own, looks back
+// no longer than that, and is looked at every second. Nothing else differs.
 func (f RuleFile) Impatient(after string) RuleFile {
+	lookBack := regexp.MustCompile(`\[[0-9]+[smhd]\]`)
 	var hasty RuleFile
 	for _, group := range f.Groups {
 		group.Interval = "1s"
 		group.Rules = append([]Rule(nil), group.Rules...)
 		for i := range group.Rules {
-			group.Rules[i].For = after
+			rule := &group.Rules[i]
+			rule.For, rule.KeepFiringFor = after, after
+			rule.Expr = lookBack.ReplaceAllString(rule.Expr, "["+after+"]")
 		}
 		hasty.Groups = append(hasty.Groups, group)
 	}

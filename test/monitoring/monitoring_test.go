@@ -189,7 +189,13 @@ func TestImpatient(t *testing.T) {
 		if rule.For != "2s" || original.For == "2s" {
 			t.Errorf("%s fires after %s, the original after %s", rule.Alert, rule.For, original.For)
 		}
-		rule.For = original.For
+		if rule.KeepFiringFor != "2s" || original.KeepFiringFor != "5m" {
+			t.Errorf("%s fires on for %s, the original for %s", rule.Alert, rule.KeepFiringFor, original.KeepFiringFor)
+		}
+		if strings.Contains(rule.Expr, "[1h]") || strings.Contains(original.Expr, "[2s]") {
+			t.Errorf("%s looks back as far as the original: %s", rule.Alert, rule.Expr)
+		}
+		rule.For, rule.KeepFiringFor, rule.Expr = original.For, original.KeepFiringFor, strings.ReplaceAll(rule.Expr, "[2s]", "[1h]")
 		if diff := cmp.Diff(original, rule); diff != "" {
 			t.Errorf("%s differs in more than its time: %s", rule.Alert, diff)
 		}

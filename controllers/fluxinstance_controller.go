@@ -80,6 +80,8 @@ type attempt struct {
 	watched  *Watched
 	revision version.Revision
 	previous version.Revision
+	// from is the release that ran before, or whose definitions were found, empty when there is none.
+	from string
 	// heading is the release that is wanted in the end; revision may be one on the way to it.
 	heading string
 	// attempted is the revision that the pass before this one tried, well or not.
@@ -169,7 +171,7 @@ func (r *FluxInstanceReconciler) pursue(ctx context.Context, instance *v1.FluxIn
 // change makes the cluster match a set of objects.
 func (r *FluxInstanceReconciler) change(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, run *attempt, way *journey) error {
 	set := way.set
-	run.revision, run.images, run.heading = set.Revision, set.Images, way.wanted
+	run.revision, run.images, run.from, run.heading = set.Revision, set.Images, way.from, way.wanted
 	owned, err := inventory.FromStatus(instance.Status.Inventory)
 	if err != nil {
 		return stall(v1.ReasonReconciliationFailed, fmt.Errorf("reading status.inventory: %w", err))
@@ -182,7 +184,7 @@ func (r *FluxInstanceReconciler) change(ctx context.Context, instance *v1.FluxIn
 	if err := r.own(ctx, instance, status, set, all); err != nil {
 		return err
 	}
-	if err := r.snapshot(ctx, instance, status, run, way, all); err != nil {
+	if err := r.snapshot(ctx, instance, status, run, all); err != nil {
 		return err
 	}
 	if err := r.adopt(ctx, instance, set.Objects); err != nil {

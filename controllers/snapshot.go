@@ -21,8 +21,8 @@ const snapshotAge = 24 * time.Hour
 
 // snapshot saves the instance and the objects of all definitions that are owned before the way to another minor begins, once for each such way:
 // neither its next release nor another attempt after a failure saves what was changed on it. The way may begin with a Flux that is adopted.
-func (r *FluxInstanceReconciler) snapshot(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, run *attempt, way *journey, owned inventory.Inventory) error {
-	from, to := cmp.Or(way.from, adoptedVersion(instance)), run.heading
+func (r *FluxInstanceReconciler) snapshot(ctx context.Context, instance *v1.FluxInstance, status *statusWriter, run *attempt, owned inventory.Inventory) error {
+	from, to := cmp.Or(run.from, adoptedVersion(instance)), run.heading
 	if instance.KeptSnapshots() == 0 || from == "" || version.SameMinor(from, to) {
 		return nil
 	}

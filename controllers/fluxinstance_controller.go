@@ -272,7 +272,7 @@ func (r *FluxInstanceReconciler) apply(ctx context.Context, instance *v1.FluxIns
 	}
 	r.last.spec = nil // from here on something else runs
 	changes, err := r.applyUncontested(ctx, instance, run, set.Objects)
-	corrected, made := r.last.divide(run, changes)
+	corrected, made := r.last.attribute(run, changes)
 	r.count(corrected, time.Now())
 	run.corrected, run.changes = append(run.corrected, corrected...), append(run.changes, made...)
 	return err

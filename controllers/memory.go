@@ -118,9 +118,10 @@ func (m *memory) settle(instance *v1.FluxInstance, run *attempt) {
 	m.settled = true
 }
 
-// divide tells what a pass over all objects put back, as somebody had changed it, from what it changed on its own account. An object that was applied
-// before as it is wanted now was changed by somebody; so was any other one, where this revision is the last one that was tried, and ended well.
-func (m *memory) divide(run *attempt, changes []apply.Change) (corrected, made []apply.Change) {
+// attribute tells what a pass over all objects put back, as somebody had changed it, from what it changed on its own account, and notes for the next
+// one what was applied. An object that was applied before as it is wanted now was changed by somebody; so was any other one, where this revision is
+// the last one that was tried, and ended well.
+func (m *memory) attribute(run *attempt, changes []apply.Change) (corrected, made []apply.Change) {
 	if m.tried != run.revision {
 		m.tried, m.applied = run.revision, map[apply.ID]bool{}
 	}
